@@ -1,0 +1,1 @@
+"""The contract: what crosses a socket between control plane, agents and clients. Imports no other room."""

@@ -1,0 +1,163 @@
+"""What operators and dashboards see of the fleet, and what they may send. Instants are RFC 3339, UTC."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from controlplane.wire.agent_api import Capacity, Coturn, Count, Listener, Load, Name, Probe, Rate, Ratio
+
+Slug = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")]
+Title = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+
+
+class RegionBody(Struct, frozen=True, kw_only=True):
+    """PUT /fleet/regions/{slug}."""
+
+    name: Title
+    city: Title
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
+    """ISO 3166-1 alpha-2."""
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
+
+
+class JoinTokenBody(Struct, frozen=True, kw_only=True):
+    """POST /fleet/join-tokens."""
+
+    region: Slug
+    name: Name | None = None
+    """Only a node of this name may use it; None: any."""
+    ttl_seconds: Annotated[int, Meta(ge=60, le=604_800)] = 3600
+
+
+class JoinTokenView(Struct, frozen=True, kw_only=True):
+    join_token: str
+    """Shown here only."""
+    region: str
+    name: str | None
+    expires_at: datetime
+
+
+class ReasonedHealth(Struct, frozen=True, kw_only=True):
+    health: str
+    reason: str
+    detail: str
+
+
+class NodeView(Struct, frozen=True, kw_only=True):
+    """One node: what is observed, what is wanted, and what follows from both."""
+
+    node_id: str
+    name: str
+    region: str
+    health: str
+    health_reason: str
+    health_detail: str
+    intent: str
+    intent_reason: str
+    eligible: bool
+    ineligible_because: list[str]
+    utilisation: Ratio
+    """The fullest resource against its safe capacity, placements in flight included."""
+    last_report_age_seconds: float | None
+    """None: never reported."""
+
+
+class NodeDetail(NodeView, frozen=True, kw_only=True):
+    joined_at: datetime | None
+    agent_version: str | None
+    clock_offset_seconds: float | None
+    coturn: Coturn | None
+    probe: Probe | None
+    load: Load | None
+    capacity: Capacity | None
+    safe_bits_per_second: Rate | None
+    safe_allocations: Rate | None
+    listeners: list[Listener]
+    secret_versions: list[int]
+    """Wanted."""
+    secret_versions_loaded: list[int]
+    """In coturn now, with the right value."""
+    secrets_drifted: bool
+    signing_version: int | None
+
+
+class FleetRegionView(Struct, frozen=True, kw_only=True):
+    slug: str
+    name: str
+    city: str
+    country: str
+    latitude: float
+    longitude: float
+    is_online: bool
+    is_operational: bool
+    nodes: Count
+    nodes_by_health: dict[str, int]
+    eligible_nodes: Count
+    utilisation: float | None
+    """Load over safe capacity of the nodes that take clients; None when none does."""
+    allocations: Count
+    bits_per_second: Rate
+    safe_bits_per_second: Rate
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    regions: Count
+    operational_regions: Count
+    nodes: Count
+    nodes_by_health: dict[str, int]
+    eligible_nodes: Count
+    allocations: Count
+    bits_per_second: Rate
+
+
+class OpenProblem(Struct, frozen=True, kw_only=True):
+    """Something that a person should look at."""
+
+    severity: str
+    """`critical`: clients are refused somewhere; `warning`: capacity or safety is reduced."""
+    what: str
+    region: str | None = None
+    node_id: str | None = None
+
+
+class Degraded(Struct, frozen=True, kw_only=True):
+    view_held: bool
+    """Silence removes nobody now, because this replica cannot see the fleet."""
+    redis_unreachable: bool
+    database_unreachable: bool
+    journal_failing: bool
+    journal_backlog_bytes: Count
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    at: datetime
+    totals: Totals
+    regions: list[FleetRegionView]
+    worst_nodes: list[NodeView]
+    """Those that are not up or not eligible first, then the fullest; at most 10."""
+    problems: list[OpenProblem]
+    credentials_per_second: float
+    """Of this replica, over the last minute."""
+    degraded: Degraded
+
+
+class NodeList(Struct, frozen=True, kw_only=True):
+    items: list[NodeView]
+    next_cursor: str | None
+
+
+class FleetRegionList(Struct, frozen=True, kw_only=True):
+    items: list[FleetRegionView]
+    next_cursor: str | None
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    ready: bool
+    reasons: list[str]
+    """Why not; empty when ready."""
+    degraded: list[str]
+    """What is away while this replica still issues."""
