@@ -1,0 +1,43 @@
+"""TURN REST credentials (draft-uberti-behave-turn-rest-00 §2.2) as coturn's `use-auth-secret` checks them."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+MAX_EXPIRY = 2**31 - 1
+"""coturn 4.6.1 compares expiries on 32 signed bits: a later one is refused, not far in the future."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Credential(username={self.username!r}, password=[redacted])"
+
+
+def turn_username(credential_id: str, expires_at_unix: int) -> str:
+    """`<unix expiry>:<credential id>`. The id is ours (a UUID), so that no tenant data ever crosses the wire in clear text.
+
+    Raises ValueError when the expiry is beyond what coturn can compare, or the id holds a character that it refuses.
+    """
+    if not 0 < expires_at_unix <= MAX_EXPIRY:
+        raise ValueError("A credential must expire before 2038-01-19: coturn compares expiries on 32 bits.")
+    if not credential_id or not all(char.isascii() and (char.isalnum() or char in "._-") for char in credential_id):
+        raise ValueError("A credential id is made of letters, digits, '.', '_' and '-' only.")
+    return f"{expires_at_unix}:{credential_id}"
+
+
+def turn_password(secret: bytes, username: str) -> str:
+    """base64(HMAC-SHA1(secret, username))."""
+    return binascii.b2a_base64(hmac.new(secret, username.encode("ascii"), hashlib.sha1).digest(), newline=False).decode("ascii")
+
+
+def sign(secret: bytes, *, credential_id: str, expires_at_unix: int) -> Credential:
+    """A credential that the node holding `secret` accepts until `expires_at_unix`, that second included."""
+    username = turn_username(credential_id, expires_at_unix)
+    return Credential(username=username, password=turn_password(secret, username))

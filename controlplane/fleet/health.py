@@ -1,0 +1,63 @@
+"""A node's health, derived from its newest record and that record's age. Every replica derives it by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.fleet.heartbeat import bad_news
+from controlplane.fleet.model import Health, HealthReason, NodeRecord
+from controlplane.fleet.policy import Policy
+
+HEALTH_RANK = {Health.UP: 0, Health.SUSPECT: 1, Health.UNKNOWN: 2, Health.DOWN: 3}
+"""From best to worst. A record's health never improves with its age."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    health: Health
+    reason: HealthReason
+    detail: str = ""
+    """In words, where the reason alone leaves a question."""
+
+
+def derive_health(
+    record: NodeRecord | None, *, age_seconds: float, interval_seconds: float, silence_held: bool = False, policy: Policy
+) -> Verdict:
+    """Health of a node whose newest record is `age_seconds` old.
+
+    Explicit bad news counts at any age. Silence makes suspect, then down, unless `silence_held`: then it removes nobody.
+    """
+    if record is None:
+        return Verdict(health=Health.UNKNOWN, reason=HealthReason.NEVER_REPORTED, detail="No heartbeat has arrived yet.")
+    bad = bad_news(record.report, policy=policy)
+    if bad is not None:
+        starting = bad is HealthReason.PROBE_MISSING and age_seconds <= policy.down_after_intervals * interval_seconds
+        return Verdict(health=Health.UNKNOWN if starting else Health.DOWN, reason=bad, detail=_bad_news_in_words(record, bad))
+    late = age_seconds > policy.suspect_after_intervals * interval_seconds
+    if not silence_held and age_seconds > policy.down_after_intervals * interval_seconds:
+        return Verdict(health=Health.DOWN, reason=HealthReason.LEASE_EXPIRED, detail=f"Silent for {age_seconds:.0f} s.")
+    if record.good_streak < policy.good_reports_to_return:
+        return Verdict(health=Health.UNKNOWN, reason=HealthReason.RETURNING, detail="Waiting for a second good report.")
+    if late and silence_held:
+        return Verdict(
+            health=Health.SUSPECT, reason=HealthReason.HELD, detail=f"Not seen for {age_seconds:.0f} s, by our own fault."
+        )
+    if late:
+        return Verdict(health=Health.SUSPECT, reason=HealthReason.REPORT_LATE, detail=f"Silent for {age_seconds:.0f} s.")
+    return Verdict(health=Health.UP, reason=HealthReason.REPORTING)
+
+
+def _bad_news_in_words(record: NodeRecord, bad: HealthReason) -> str:
+    report = record.report
+    if bad is HealthReason.GOODBYE:
+        return "The agent said goodbye."
+    if bad is HealthReason.COTURN_DEAD:
+        return f"coturn is {report.coturn_state}."
+    if bad is HealthReason.CLOCK_OFFSET:
+        return (
+            f"The node's clock is {report.clock_offset_seconds:+.1f} s off: "
+            "coturn would refuse fresh credentials or take expired ones."
+        )
+    if bad is HealthReason.PROBE_MISSING:
+        return "The agent has not finished a probe of its own listeners yet."
+    return report.probe.failure if report.probe is not None else ""

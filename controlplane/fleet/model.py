@@ -1,0 +1,189 @@
+"""What the fleet consists of: regions, nodes, what a node reported, and the closed lists of states and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Health(StrEnum):
+    """What was observed."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    SUSPECT = "suspect"
+    DOWN = "down"
+
+
+class HealthReason(StrEnum):
+    """Why a node has its health: the closed list."""
+
+    REPORTING = "reporting"
+    HELD = "held"
+    """Silent, but the silence is ours: this replica cannot see the fleet."""
+    NEVER_REPORTED = "never_reported"
+    RETURNING = "returning"
+    """Good again, but not yet for two reports in a row since its start, its death or its silence."""
+    REPORT_LATE = "report_late"
+    LEASE_EXPIRED = "lease_expired"
+    COTURN_DEAD = "coturn_dead"
+    PROBE_MISSING = "probe_missing"
+    PROBE_FAILED = "probe_failed"
+    CLOCK_OFFSET = "clock_offset"
+    GOODBYE = "goodbye"
+
+
+class Intent(StrEnum):
+    """What the operator wants."""
+
+    ACTIVE = "active"
+    CORDONED = "cordoned"
+    DRAINING = "draining"
+
+
+class Ineligibility(StrEnum):
+    """Why a node is not selected for new credentials: the closed list. A node without any of these is eligible."""
+
+    UNKNOWN = "unknown"
+    DOWN = "down"
+    CORDONED = "cordoned"
+    DRAINING = "draining"
+    SECRET_MISSING = "secret_missing"  # noqa: S105 - a reason, not a secret
+    """coturn holds none of the versions that may sign."""
+    LISTENER_MISSING = "listener_missing"
+    SATURATED = "saturated"
+
+
+class CoturnState(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    DEAD = "dead"
+    STOPPED = "stopped"
+
+
+class Transport(StrEnum):
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    slug: str
+    name: str
+    city: str
+    country: str
+    """ISO 3166-1 alpha-2."""
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A managed relay host as the operator knows it: from PostgreSQL, not from its reports."""
+
+    node_id: str
+    name: str
+    region: str
+    intent: Intent = Intent.ACTIVE
+    intent_reason: str = ""
+    secret_versions: tuple[int, ...] = (1,)
+    """Versions that coturn shall hold."""
+    token_sha256: bytes = b""
+    joined_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    transport: Transport
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Measured by the agent over its last interval."""
+
+    receive_bits_per_second: float
+    transmit_bits_per_second: float
+    receive_packets_per_second: float
+    transmit_packets_per_second: float
+    allocations: int
+    cpu_ratio: float
+    memory_ratio: float
+    open_files: int
+    open_files_limit: int
+
+    @property
+    def bits_per_second(self) -> float:
+        """The busier direction: an interface carries both at once."""
+        return max(self.receive_bits_per_second, self.transmit_bits_per_second)
+
+    @property
+    def packets_per_second(self) -> float:
+        return max(self.receive_packets_per_second, self.transmit_packets_per_second)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    bits_per_second: float
+    allocations: int
+    source: str
+    packets_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerProbe:
+    transport: Transport
+    ok: bool
+    milliseconds: float | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    ok: bool
+    age_seconds: float
+    listeners: tuple[ListenerProbe, ...] = ()
+
+    @property
+    def failure(self) -> str:
+        """The first listener's failure in words; empty when there is none."""
+        return next((f"{each.transport}: {each.failure}" for each in self.listeners if not each.ok), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a node said of itself in one heartbeat, checked and translated."""
+
+    boot_id: str
+    sequence: int
+    clock_offset_seconds: float
+    """The node's clock minus ours, transit included."""
+    coturn_state: CoturnState
+    coturn_version: str | None
+    coturn_boot_id: str | None
+    probe: Probe | None
+    load: Load
+    capacity: Capacity
+    listeners: tuple[Listener, ...]
+    secret_versions: tuple[int, ...]
+    """Versions that coturn holds with the right value."""
+    secrets_drifted: bool = False
+    """coturn holds a wrong value, or versions that it should not."""
+    agent_version: str = ""
+    goodbye: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """The newest report of a node and what only its history tells."""
+
+    report: Report
+    received_at: datetime
+    """Our clock, for people. Ages are computed from monotonic time by the view."""
+    good_streak: int
+    """How many good reports in a row, with no death and no silence between them."""
+    proved_at: datetime | None
+    """When good_streak last reached what a return needs; None before."""
