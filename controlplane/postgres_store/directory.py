@@ -1,0 +1,65 @@
+"""Who is who in the fleet: regions and nodes, with a version that moves when anything of it, or a token, changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from controlplane.fleet.model import Intent, Node, Region
+from controlplane.postgres_store.database import Database, queries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryVersion:
+    version: int
+    database_at: datetime
+    """PostgreSQL's clock at the answer: a replica whose own is far off must not sign."""
+
+
+def _node(row: Any) -> Node:
+    return Node(
+        node_id=str(row["id"]),
+        name=row["name"],
+        region=row["region"],
+        intent=Intent(row["intent"]),
+        intent_reason=row["intent_reason"],
+        secret_versions=tuple(row["secret_versions"]),
+        token_sha256=row["token_sha256"],
+        joined_at=row["joined_at"],
+    )
+
+
+async def directory_version(database: Database) -> DirectoryVersion:
+    async with database.connection() as connection:
+        row = await queries.directory_version(connection)
+    return DirectoryVersion(version=row["version"], database_at=row["database_at"])
+
+
+async def all_regions(database: Database) -> list[Region]:
+    async with database.connection() as connection:
+        return [Region(**dict(row)) async for row in queries.regions_all(connection)]
+
+
+async def all_nodes(database: Database) -> list[Node]:
+    async with database.connection() as connection:
+        return [_node(row) async for row in queries.nodes_all(connection)]
+
+
+async def node_by_token(database: Database, sha256: bytes) -> Node | None:
+    async with database.connection() as connection:
+        row = await queries.node_by_token(connection, sha256=sha256)
+    return None if row is None else _node(row)
+
+
+async def put_region(database: Database, region: Region) -> None:
+    async with database.connection() as connection:
+        await queries.put_region(
+            connection,
+            slug=region.slug,
+            name=region.name,
+            city=region.city,
+            country=region.country,
+            latitude=region.latitude,
+            longitude=region.longitude,
+        )
