@@ -1,0 +1,7 @@
+"""`python -m controlplane`."""
+
+from __future__ import annotations
+
+from controlplane.main import run
+
+run()

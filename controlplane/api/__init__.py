@@ -1,0 +1,1 @@
+"""The HTTP edge: decode, authenticate, translate, call one flow, encode."""

@@ -1,0 +1,60 @@
+"""Guards and the small things every route does: who may call, which body was sent, how an answer is encoded."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+import msgspec
+from litestar import MediaType, Request, Response
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from controlplane.api.problems import ProblemError
+from controlplane.api.raw_http import bearer_token
+from controlplane.api.services import Services
+from controlplane.flows.authenticate import Principal
+from controlplane.wire.problem import FieldError
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+_encoder = msgspec.json.Encoder()
+
+
+def services_of(connection: Connection) -> Services:
+    return cast("Services", connection.app.state.services)
+
+
+async def require_scope(connection: Connection, handler: BaseRouteHandler) -> None:
+    """The guard of every route for applications and operators. The route names its scope in `opt`."""
+    scope = cast("str", handler.opt["scope"])
+    principal = await services_of(connection).authenticator.authenticate(bearer_token(connection.scope))
+    if not principal.may(scope):
+        raise ProblemError("scope_missing", f"The token lacks the scope {scope}.")
+    connection.scope["state"]["principal"] = principal
+
+
+def principal_of(request: Request[Any, Any, Any]) -> Principal:
+    return cast("Principal", request.scope["state"]["principal"])
+
+
+async def read_json(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body:
+    """The body as `kind`. Raises ProblemError body_malformed for what is no JSON, fields_invalid for a wrong field."""
+    return decode_json(await request.body(), kind)
+
+
+def decode_json(body: bytes, kind: type[_Body]) -> _Body:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$.")
+        field = where.rstrip("`") or "body"
+        raise ProblemError("fields_invalid", f"{text}.", errors=[FieldError(field=field, message=text)]) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ProblemError("body_malformed", f"The body is not JSON: {error}.") from None
+    except RecursionError:
+        raise ProblemError("body_malformed", "The JSON is nested too deeply.") from None
+
+
+def answer(body: Any, status: int = 200) -> Response[bytes]:
+    """`body` (a struct or a list of them) as JSON. Nothing here may be cached: it is live state or personal."""
+    return Response(_encoder.encode(body), status_code=status, media_type=MediaType.JSON, headers={"cache-control": "no-store"})

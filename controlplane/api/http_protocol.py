@@ -1,0 +1,81 @@
+"""uvicorn's HTTP protocol, with two corrections: an offered upgrade keeps its body, and headers have a bound.
+
+Java's default HTTP client offers `Upgrade: h2c` with every plain request. A server may ignore the offer (RFC 9110 §7.8), but
+llhttp then takes the body for the upgraded protocol, and uvicorn would hand the application an empty one.
+"""
+
+from __future__ import annotations
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from controlplane.wire.problem import PROBLEMS
+
+MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADER_LINES = 100
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """For uvicorn's `http` setting."""
+
+    _header_bytes = 0
+    _refused = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The parser stopped after the headers. Read the request again as one that offers nothing, then its body.
+            head = self._head_without_offer()
+            self.parser = httptools.HttpRequestParser(self)
+            self.data_received(head + data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            if not self._refused:
+                self.send_400_response("The request cannot be read as HTTP.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count(len(name) + len(value) + 4)
+
+    def on_headers_complete(self) -> None:
+        if not self._refused and not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused and not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if not self._refused and (self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADER_LINES):
+            self._refused = True
+            problem = PROBLEMS["headers_too_large"]
+            body = problem.meaning.encode()
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+                b"content-length: " + str(len(body)).encode() + b"\r\n\r\n" + body
+            )
+            self.transport.close()
+
+    def _head_without_offer(self) -> bytes:
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name not in {b"upgrade", b"connection", b"http2-settings"}:
+                head += [name, b": ", value, b"\r\n"]
+        head.append(b"\r\n")
+        return b"".join(head)

@@ -1,0 +1,45 @@
+"""GET /healthz (the process lives) and /readyz (it can issue)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+
+from controlplane.api.access import answer, services_of
+from controlplane.api.services import Services
+from controlplane.wire.fleet_api import Readiness
+
+_CLOCK_OFFSET_LIMIT_SECONDS = 5.0
+"""A replica whose clock is off by more signs credentials that relays refuse, or that outlive what was asked for."""
+
+
+@get("/healthz")
+async def healthz() -> Response[bytes]:
+    return answer({"alive": True})
+
+
+@get("/readyz")
+async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """200 when this replica can issue; 503 with the reasons when it cannot. A store that is away only degrades it."""
+    readiness = readiness_of(services_of(request))
+    return answer(readiness, status=200 if readiness.ready else 503)
+
+
+def readiness_of(services: Services) -> Readiness:
+    reasons, degraded = [], []
+    if services.directory.version == 0:
+        reasons.append("The regions and nodes have not been read from PostgreSQL yet.")
+    if services.keeper.read_at is None:
+        reasons.append("The fleet's state has not been read from Redis yet.")
+    if services.journal.failure is not None:
+        reasons.append(f"The journal cannot be written: {services.journal.failure}.")
+    if services.journal.backlog_bytes >= services.journal.max_bytes:
+        reasons.append("The journal is full.")
+    if abs(services.directory.clock_offset_seconds) > _CLOCK_OFFSET_LIMIT_SECONDS:
+        reasons.append(f"This clock is {services.directory.clock_offset_seconds:+.1f} s off PostgreSQL's.")
+    if services.keeper.read_at is not None and not services.keeper.seeing:
+        degraded.append("Redis does not answer.")
+    if services.directory.failing:
+        degraded.append("PostgreSQL does not answer.")
+    return Readiness(ready=not reasons, reasons=reasons, degraded=degraded)

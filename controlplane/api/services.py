@@ -1,0 +1,51 @@
+"""What the routes work with, put together by main and carried in the application's state."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from controlplane.flows.authenticate import Authenticator
+from controlplane.flows.directory import Directory
+from controlplane.flows.fleet_keeper import FleetKeeper
+from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.journal.writer import JournalWriter
+from controlplane.postgres_store.database import Database
+from controlplane.settings import Settings
+from controlplane.telemetry.metrics import Metrics
+
+_RATE_WINDOW_SECONDS = 60
+
+
+@dataclass(slots=True)
+class RateMeter:
+    """Events per second over the last minute, by whole seconds."""
+
+    _buckets: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_RATE_WINDOW_SECONDS + 1))
+
+    def add(self) -> None:
+        second = int(time.monotonic())
+        if self._buckets and self._buckets[-1][0] == second:
+            self._buckets[-1] = (second, self._buckets[-1][1] + 1)
+        else:
+            self._buckets.append((second, 1))
+
+    def per_second(self) -> float:
+        since = int(time.monotonic()) - _RATE_WINDOW_SECONDS
+        return sum(count for second, count in self._buckets if second >= since) / _RATE_WINDOW_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    settings: Settings
+    database: Database
+    directory: Directory
+    authenticator: Authenticator
+    keeper: FleetKeeper
+    secrets: NodeSecrets
+    journal: JournalWriter
+    issuer: IceIssuer
+    metrics: Metrics
+    issue_rate: RateMeter = field(default_factory=RateMeter)

@@ -1,0 +1,195 @@
+"""Wire types to domain types and back: the only such place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from controlplane.fleet import model
+from controlplane.fleet.eligibility import signing_version
+from controlplane.fleet.model import Health, Region, Report
+from controlplane.fleet.view import NodeState
+from controlplane.wire import agent_api, fleet_api
+from controlplane.wire.ice_api import RegionView
+
+
+def to_report(
+    beat: agent_api.Heartbeat, *, received_unix: float, secret_versions: tuple[int, ...], secrets_drifted: bool
+) -> Report:
+    """A heartbeat as the core knows it; its secrets were checked by the caller."""
+    probe = beat.probe
+    return Report(
+        boot_id=beat.boot_id,
+        sequence=beat.sequence,
+        clock_offset_seconds=beat.sent_at - received_unix,
+        coturn_state=model.CoturnState(beat.coturn.state),
+        coturn_version=beat.coturn.version,
+        coturn_boot_id=beat.coturn.boot_id,
+        probe=None
+        if probe is None
+        else model.Probe(
+            ok=probe.ok,
+            age_seconds=probe.age_seconds,
+            listeners=tuple(
+                model.ListenerProbe(
+                    transport=model.Transport(each.transport), ok=each.ok, milliseconds=each.milliseconds, failure=each.failure
+                )
+                for each in probe.listeners
+            ),
+        ),
+        load=model.Load(
+            receive_bits_per_second=beat.load.receive_bits_per_second,
+            transmit_bits_per_second=beat.load.transmit_bits_per_second,
+            receive_packets_per_second=beat.load.receive_packets_per_second,
+            transmit_packets_per_second=beat.load.transmit_packets_per_second,
+            allocations=beat.load.allocations,
+            cpu_ratio=beat.load.cpu_ratio,
+            memory_ratio=beat.load.memory_ratio,
+            open_files=beat.load.open_files,
+            open_files_limit=beat.load.open_files_limit,
+        ),
+        capacity=model.Capacity(
+            bits_per_second=beat.capacity.bits_per_second,
+            allocations=beat.capacity.allocations,
+            source=beat.capacity.source,
+            packets_per_second=beat.capacity.packets_per_second,
+        ),
+        listeners=tuple(
+            model.Listener(transport=model.Transport(each.transport), host=each.host, port=each.port) for each in beat.listeners
+        ),
+        secret_versions=secret_versions,
+        secrets_drifted=secrets_drifted,
+        agent_version=beat.agent_version,
+    )
+
+
+def _node_fields(state: NodeState) -> dict[str, object]:
+    node = state.node
+    return {
+        "node_id": node.node_id,
+        "name": node.name,
+        "region": node.region,
+        "health": state.verdict.health.value,
+        "health_reason": state.verdict.reason.value,
+        "health_detail": state.verdict.detail,
+        "intent": node.intent.value,
+        "intent_reason": node.intent_reason,
+        "eligible": state.eligible,
+        "ineligible_because": [reason.value for reason in state.ineligibility],
+        "utilisation": round(state.utilisation, 4),
+        "last_report_age_seconds": None if state.age_seconds is None else round(state.age_seconds, 2),
+    }
+
+
+def to_node_view(state: NodeState) -> fleet_api.NodeView:
+    return fleet_api.NodeView(**_node_fields(state))  # type: ignore[arg-type]
+
+
+def to_node_detail(state: NodeState) -> fleet_api.NodeDetail:
+    node, record = state.node, state.record
+    report = None if record is None else record.report
+    return fleet_api.NodeDetail(
+        **_node_fields(state),  # type: ignore[arg-type]
+        joined_at=node.joined_at,
+        agent_version=None if report is None else report.agent_version,
+        clock_offset_seconds=None if report is None else round(report.clock_offset_seconds, 3),
+        coturn=None
+        if report is None
+        else agent_api.Coturn(
+            state=report.coturn_state.value,
+            version=report.coturn_version,
+            boot_id=report.coturn_boot_id,
+        ),
+        probe=None if report is None or report.probe is None else _probe(report.probe),
+        load=None if report is None else _load(report.load),
+        capacity=None
+        if report is None
+        else agent_api.Capacity(
+            bits_per_second=report.capacity.bits_per_second,
+            allocations=report.capacity.allocations,
+            source=report.capacity.source,  # type: ignore[arg-type]
+            packets_per_second=report.capacity.packets_per_second,
+        ),
+        safe_bits_per_second=None if state.safe is None else round(state.safe.bits_per_second),
+        safe_allocations=None if state.safe is None else round(state.safe.allocations, 1),
+        listeners=[]
+        if report is None
+        else [agent_api.Listener(transport=each.transport.value, host=each.host, port=each.port) for each in report.listeners],
+        secret_versions=list(node.secret_versions),
+        secret_versions_loaded=[] if report is None else list(report.secret_versions),
+        secrets_drifted=report is not None and report.secrets_drifted,
+        signing_version=signing_version(node, record),
+    )
+
+
+def _probe(probe: model.Probe) -> agent_api.Probe:
+    return agent_api.Probe(
+        ok=probe.ok,
+        age_seconds=probe.age_seconds,
+        listeners=[
+            agent_api.ListenerProbe(
+                transport=each.transport.value,
+                ok=each.ok,
+                milliseconds=each.milliseconds,
+                failure=each.failure,
+            )
+            for each in probe.listeners
+        ],
+    )
+
+
+def _load(load: model.Load) -> agent_api.Load:
+    return agent_api.Load(
+        receive_bits_per_second=load.receive_bits_per_second,
+        transmit_bits_per_second=load.transmit_bits_per_second,
+        receive_packets_per_second=load.receive_packets_per_second,
+        transmit_packets_per_second=load.transmit_packets_per_second,
+        allocations=load.allocations,
+        cpu_ratio=load.cpu_ratio,
+        memory_ratio=load.memory_ratio,
+        open_files=load.open_files,
+        open_files_limit=load.open_files_limit,
+    )
+
+
+def count_by_health(states: Iterable[NodeState]) -> dict[str, int]:
+    """Every health, those without nodes as 0."""
+    counted = Counter(state.verdict.health for state in states)
+    return {health.value: counted[health] for health in Health}
+
+
+def to_fleet_region(region: Region, states: Sequence[NodeState]) -> fleet_api.FleetRegionView:
+    serving = [state for state in states if state.eligible and state.safe is not None and state.record is not None]
+    bits = sum(state.record.report.load.bits_per_second for state in states if state.record is not None)
+    carried = sum(state.utilisation * state.safe.bits_per_second for state in serving if state.safe is not None)
+    safe = sum(state.safe.bits_per_second for state in serving if state.safe is not None)
+    return fleet_api.FleetRegionView(
+        slug=region.slug,
+        name=region.name,
+        city=region.city,
+        country=region.country,
+        latitude=region.latitude,
+        longitude=region.longitude,
+        is_online=any(state.verdict.health in {Health.UP, Health.SUSPECT} for state in states),
+        is_operational=bool(serving),
+        nodes=len(states),
+        nodes_by_health=count_by_health(states),
+        eligible_nodes=len(serving),
+        utilisation=round(carried / safe, 4) if safe else None,
+        allocations=sum(state.record.report.load.allocations for state in states if state.record is not None),
+        bits_per_second=round(bits),
+        safe_bits_per_second=round(safe),
+    )
+
+
+def to_region_view(region: Region, *, is_online: bool, is_operational: bool) -> RegionView:
+    return RegionView(
+        slug=region.slug,
+        nat2=region.country,
+        city=region.city,
+        name=region.name,
+        lat=region.latitude,
+        lon=region.longitude,
+        is_online=is_online,
+        is_operational=is_operational,
+    )

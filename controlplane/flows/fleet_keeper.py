@@ -1,0 +1,139 @@
+"""Keeps this replica's picture of the fleet current: reads Redis once a second, rebuilds the table, writes what it heard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+import structlog
+
+from controlplane.fleet.model import NodeRecord
+from controlplane.fleet.policy import Policy
+from controlplane.fleet.view import FleetView
+from controlplane.redis_store.live_state import LiveState, LiveStateUnavailableError
+
+REFRESH_SECONDS = 1.0
+_EARLY_REBUILD_SECONDS = 0.1
+"""News that changes a node's health is acted on this soon, not at the next full second."""
+_WRITE_GATHER_SECONDS = 0.005
+"""Heartbeats of so many seconds share one write."""
+_STALL_SECONDS = 3.0
+"""An event loop that stood still for this long has not heard the heartbeats of that time: it judges nobody by them."""
+
+log = structlog.get_logger()
+
+
+class FleetKeeper:
+    """Owns the view. All of it runs on one event loop; no request waits for any of it."""
+
+    def __init__(self, live: LiveState, policy: Policy) -> None:
+        self.view = FleetView(policy=policy)
+        self._live = live
+        self._cursor = 0
+        self._unwritten: dict[str, NodeRecord] = {}
+        self._something_to_write = asyncio.Event()
+        self._news = asyncio.Event()
+        self.read_at: float | None = None
+        """Monotonic: the last good reading of Redis."""
+        self._seeing_since: float | None = None
+        self._write_failing = False
+
+    @property
+    def seeing(self) -> bool:
+        """Whether the last reading of Redis went well."""
+        return self._seeing_since is not None
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read_forever(), name="fleet-read")
+            tasks.create_task(self._rebuild_forever(), name="fleet-rebuild")
+            tasks.create_task(self._write_forever(), name="fleet-write")
+
+    def heard(self, node_id: str, record: NodeRecord, *, news: bool) -> None:
+        """A report that reached this replica: seen here at once, by the others after their next reading."""
+        self.view.put_record(node_id, record, received=time.monotonic())
+        self._unwritten[node_id] = record
+        self._something_to_write.set()
+        if news:
+            self._news.set()
+
+    def directory_changed(self) -> None:
+        self._news.set()
+
+    def rebuild(self) -> None:
+        self.view.rebuild(now=time.monotonic(), wall=datetime.now(UTC))
+
+    async def read_once(self) -> bool:
+        """Take in what the other replicas heard. False when Redis did not answer."""
+        before = time.monotonic()
+        try:
+            changes = await self._live.changed_since(self._cursor)
+        except LiveStateUnavailableError as error:
+            if self._seeing_since is not None or self.view.blind_since is None:
+                log.warning("fleet_view_blind", reason=str(error))
+            self._seeing_since = None
+            if self.view.blind_since is None:
+                self.view.blind_since = self.read_at if self.read_at is not None else before
+            return False
+        if self._seeing_since is None:
+            if self.view.blind_since is not None:
+                log.info("fleet_view_seeing", blind_seconds=round(before - self.view.blind_since, 1))
+            self._seeing_since = before
+        for seen in changes.records:
+            self.view.put_record(seen.node_id, seen.record, received=before - seen.age_seconds)
+        if changes.unreadable:
+            log.warning("fleet_records_unreadable", count=changes.unreadable)
+        self._cursor = changes.cursor
+        self.read_at = before
+        self._maybe_trust_silence(before)
+        return True
+
+    def _maybe_trust_silence(self, now: float) -> None:
+        """After a blindness, silence counts again only when everybody had the time of a lease to be heard."""
+        view = self.view
+        if view.blind_since is None or self._seeing_since is None:
+            return
+        if now - self._seeing_since >= view.policy.down_after_intervals * view.interval_seconds:
+            view.blind_since = None
+
+    async def _read_forever(self) -> None:
+        while True:
+            await self.read_once()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _rebuild_forever(self) -> None:
+        last = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._news.wait()
+                    await asyncio.sleep(max(0.0, _EARLY_REBUILD_SECONDS - (time.monotonic() - last)))
+            except TimeoutError:
+                pass
+            self._news.clear()
+            now = time.monotonic()
+            if now - last > _STALL_SECONDS + REFRESH_SECONDS:
+                log.warning("event_loop_stalled", seconds=round(now - last, 1))
+                self.view.blind_since = last if self.view.blind_since is None else self.view.blind_since
+                self._seeing_since = now if self._seeing_since is not None else None
+            self.rebuild()
+            last = time.monotonic()
+
+    async def _write_forever(self) -> None:
+        while True:
+            await self._something_to_write.wait()
+            await asyncio.sleep(_WRITE_GATHER_SECONDS)
+            self._something_to_write.clear()
+            batch, self._unwritten = self._unwritten, {}
+            try:
+                await self._live.put(batch)
+            except LiveStateUnavailableError as error:
+                if not self._write_failing:
+                    log.warning("heartbeats_not_shared", reason=str(error))
+                self._write_failing = True
+                await asyncio.sleep(REFRESH_SECONDS)  # what was lost comes again with the next heartbeats
+                continue
+            if self._write_failing:
+                log.info("heartbeats_shared_again")
+            self._write_failing = False

@@ -1,0 +1,158 @@
+"""A request for ICE credentials: choose a node, sign, record, answer. Asks no store: works with Redis and PostgreSQL gone."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from uuid_utils.compat import uuid7
+
+from controlplane.fleet.credentials import Credential, sign
+from controlplane.fleet.ice_urls import stun_urls, turn_urls
+from controlplane.fleet.issue import Issue
+from controlplane.fleet.selection import RankedRegion, Reason, Refusal, Selection, Trace, select
+from controlplane.flows.fleet_keeper import FleetKeeper
+from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.geoip import Locator
+from controlplane.journal.record import encode_issue
+from controlplane.journal.writer import JournalWriter
+from controlplane.postgres_store.tenants import Project
+
+MAX_SERVERS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IceQuery:
+    """A checked request. `ttl_seconds` is within the project's bounds already."""
+
+    ttl_seconds: int
+    client_address: str | None
+    initiator_client: str | None = None
+    receiver_client: str | None = None
+    room: str | None = None
+    fixed_region: str | None = None
+    preferred_region: str | None = None
+    servers: int = 1
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedServer:
+    node_id: str
+    node_name: str
+    stun_urls: list[str]
+    turn_urls: list[str]
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    credential_id: str
+    expires_at: datetime
+    region: str
+    reason: Reason
+    degraded: bool
+    servers: list[IssuedServer]
+    trace: Trace | None
+
+
+class IceIssuer:
+    """Everything that issuing needs, gathered once."""
+
+    def __init__(self, keeper: FleetKeeper, secrets: NodeSecrets, journal: JournalWriter, locator: Locator) -> None:
+        self._keeper = keeper
+        self._secrets = secrets
+        self._journal = journal
+        self._locator = locator
+        self._draw = random.random  # spreads load; nothing secret is drawn from it
+
+    async def issue(self, project: Project, token_id: str, query: IceQuery) -> Issued | Refusal:
+        """Credentials whose record is on the disk. Raises JournalUnavailableError, then nothing was handed out."""
+        view = self._keeper.view
+        table, policy = view.table, view.policy
+        trace = Trace(regions=[], nodes=[]) if query.explain else None
+        selection = select(
+            table,
+            ranked=self._ranked(query),
+            fixed=query.fixed_region,
+            preferred=query.preferred_region,
+            servers=query.servers,
+            draw=self._draw,
+            policy=policy,
+            trace=trace,
+        )
+        if isinstance(selection, Refusal):
+            return selection
+        now = time.monotonic()
+        share = len(selection.contenders)
+        for contender in selection.contenders:
+            view.place(
+                contender.node_id,
+                now=now,
+                bits_per_second=policy.credential_bits_per_second / share,
+                allocations=policy.credential_allocations / share,
+            )
+        issued_at = datetime.now(UTC)
+        expires_at = issued_at + timedelta(seconds=query.ttl_seconds)
+        credential_id = uuid7()
+        issued = Issued(
+            credential_id=str(credential_id),
+            expires_at=expires_at,
+            region=selection.region.region.slug,
+            reason=selection.reason,
+            degraded=table.held,
+            servers=self._servers(selection, str(credential_id), int(expires_at.timestamp())),
+            trace=trace,
+        )
+        await self._journal.append(
+            encode_issue(
+                Issue(
+                    issued_at=issued_at,
+                    credential_id=credential_id,
+                    project_id=project.project_id,
+                    token_id=token_id,
+                    expires_at=expires_at,
+                    region=issued.region,
+                    node_ids=tuple(contender.node_id for contender in selection.contenders),
+                    secret_versions=tuple(contender.secret_version for contender in selection.contenders),
+                    selection=selection.reason.value,
+                    degraded=table.held,
+                    initiator_client=query.initiator_client,
+                    receiver_client=query.receiver_client,
+                    room=query.room,
+                    client_address=query.client_address,
+                    fixed_region=query.fixed_region,
+                    preferred_region=query.preferred_region,
+                )
+            )
+        )
+        return issued
+
+    def _ranked(self, query: IceQuery) -> list[RankedRegion] | None:
+        """Regions by distance from the preferred region, else from the caller; None when neither place is known."""
+        view = self._keeper.view
+        if query.preferred_region is not None:
+            preferred = view.regions.get(query.preferred_region)
+            if preferred is not None:
+                return view.rank(preferred.latitude, preferred.longitude)
+        location = self._locator.locate(query.client_address) if query.client_address is not None else None
+        return None if location is None else view.rank(location.latitude, location.longitude)
+
+    def _servers(self, selection: Selection, credential_id: str, expires_at_unix: int) -> list[IssuedServer]:
+        limit = self._keeper.view.policy.max_turn_urls
+        return [
+            IssuedServer(
+                node_id=contender.node_id,
+                node_name=contender.name,
+                stun_urls=stun_urls(contender.listeners),
+                turn_urls=turn_urls(contender.listeners, limit=limit),
+                credential=sign(
+                    self._secrets.signing_key(contender.node_id, contender.secret_version),
+                    credential_id=credential_id,
+                    expires_at_unix=expires_at_unix,
+                ),
+            )
+            for contender in selection.contenders
+        ]

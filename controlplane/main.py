@@ -1,0 +1,329 @@
+"""The composition root: settings → stores → flows → app. The only file that knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+import uvloop
+from uuid_utils import uuid7
+
+from controlplane import __version__
+from controlplane.api.app import make_app
+from controlplane.api.http_protocol import EdgeProtocol
+from controlplane.api.services import Services
+from controlplane.fleet.issue import Issue
+from controlplane.fleet.policy import Policy
+from controlplane.flows.authenticate import Authenticator
+from controlplane.flows.bootstrap import bootstrap
+from controlplane.flows.directory import Directory
+from controlplane.flows.fleet_keeper import FleetKeeper
+from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.geoip import DEFAULT_DATABASE, GeoipFileError, Locator
+from controlplane.jobs.leader import JobRunner
+from controlplane.jobs.table import jobs_of_term
+from controlplane.journal.shipping import Shipper, SinkUnavailableError
+from controlplane.journal.writer import JournalWriter
+from controlplane.postgres_store.credentials import insert_credentials
+from controlplane.postgres_store.database import Database
+from controlplane.postgres_store.errors import DatabaseUnavailableError
+from controlplane.postgres_store.leadership import Leadership
+from controlplane.redis_store.live_state import LiveState
+from controlplane.settings import Settings, SettingsError, read_settings
+from controlplane.telemetry.logs import set_up_logs
+from controlplane.telemetry.metrics import Metrics
+
+_KEEP_ALIVE_SECONDS = 75
+"""uvicorn's 5 s would close the agents' connections between two heartbeats."""
+_STOP_SECONDS = 10
+_GEOIP_RELOAD_SECONDS = 60.0
+_GAUGE_SECONDS = 5.0
+
+log = structlog.get_logger()
+cli = typer.Typer(name="turnfleet", no_args_is_help=True, add_completion=False, help="A control plane for fleets of coturn relays.")
+admin = typer.Typer(no_args_is_help=True, help="What has to be done beside the database: once, or at an upgrade.")
+cli.add_typer(admin, name="admin")
+
+
+class _FleetReader:
+    """What both processes need of the fleet: who is who, and what they report."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.database = Database(settings.database_url)
+        self.live = LiveState.connect(settings.redis_url)
+        self.keeper = FleetKeeper(self.live, Policy())
+        self.directory = Directory(self.database, self._directory_changed)
+        self.authenticator = Authenticator(self.database, self.directory)
+
+    async def _directory_changed(self) -> None:
+        self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
+        self.keeper.directory_changed()
+        await self.authenticator.confirm()
+
+    async def start(self) -> None:
+        """One try at everything, so that a healthy start is ready at once."""
+        await asyncio.gather(self.directory.refresh(), self.keeper.read_once())
+        self.keeper.rebuild()
+
+    async def close(self) -> None:
+        await self.live.close()
+        await self.database.close()
+
+
+@asynccontextmanager
+async def _background(tasks: Sequence[Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
+    """Run tasks beside the body; a task that dies ends the process, the end of the body ends the tasks."""
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(task) for task in tasks]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+
+
+async def _update_gauges(services: Services, shipper: Shipper) -> None:
+    """Gauges that are derived, every few seconds."""
+    metrics, keeper = services.metrics, services.keeper
+    loop = asyncio.get_running_loop()
+    while True:
+        states = keeper.view.states(now=loop.time())
+        metrics.nodes.clear()
+        metrics.eligible_nodes.clear()
+        for region in keeper.view.regions:
+            metrics.eligible_nodes.labels(region).set(0)
+        for state in states:
+            metrics.nodes.labels(state.node.region, state.verdict.health.value).inc()
+            if state.eligible:
+                metrics.eligible_nodes.labels(state.node.region).inc()
+        if keeper.read_at is not None:
+            metrics.view_age_seconds.set(loop.time() - keeper.read_at)
+        metrics.journal_backlog_bytes.set(services.journal.backlog_bytes)
+        metrics.journal_shipped.set(shipper.shipped_records)
+        metrics.journal_rejected.set(shipper.rejected_records)
+        await asyncio.sleep(_GAUGE_SECONDS)
+
+
+async def _reload_geoip(locator: Locator, metrics: Metrics) -> None:
+    """Pick up a GeoIP file that was replaced."""
+    while True:
+        metrics.geoip_build_seconds.set(min(each.built_at.timestamp() for each in locator.describe()))
+        await asyncio.sleep(_GEOIP_RELOAD_SECONDS)
+        reload = await asyncio.to_thread(locator.reload_if_changed)
+        for failure in reload.failures:
+            log.warning("geoip_not_reloaded", reason=str(failure))
+        if reload.reopened:
+            log.info("geoip_reloaded", files=[str(path) for path in reload.reopened])
+
+
+def _credential_sink(database: Database) -> Callable[[Sequence[Issue]], Awaitable[Sequence[Issue]]]:
+    async def sink(issues: Sequence[Issue]) -> Sequence[Issue]:
+        try:
+            return await insert_credentials(database, issues)
+        except DatabaseUnavailableError as error:
+            raise SinkUnavailableError(str(error)) from error
+
+    return sink
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside our own loop: signals are ours, so that the process ends with status 0 after a clean stop."""
+
+    def install_signal_handlers(self) -> None:
+        return
+
+
+async def _serve(settings: Settings) -> None:
+    reader = _FleetReader(settings)
+    locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
+    journal = JournalWriter(settings.state_dir / "journal" / str(uuid7()), max_bytes=settings.journal_max_bytes)
+    journal.open()
+    shipping_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
+    shipper = Shipper(journal, _credential_sink(shipping_database))
+    secrets = NodeSecrets(settings.master_key)
+    services = Services(
+        settings=settings,
+        database=reader.database,
+        directory=reader.directory,
+        authenticator=reader.authenticator,
+        keeper=reader.keeper,
+        secrets=secrets,
+        journal=journal,
+        issuer=IceIssuer(reader.keeper, secrets, journal, locator),
+        metrics=Metrics(),
+    )
+    if settings.metrics_port:
+        services.metrics.serve(settings.metrics_host, settings.metrics_port)
+    await reader.start()
+    server = _Server(
+        uvicorn.Config(
+            make_app(services),
+            host=settings.api_host,
+            port=settings.api_port,
+            http=EdgeProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+            backlog=2048,
+        )
+    )
+    _on_stop(lambda: setattr(server, "should_exit", True))
+    # The framework's own objects never die: not looking at them again keeps collections out of the slowest requests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    log.info("api_started", version=__version__, host=settings.api_host, port=settings.api_port)
+    background = [
+        reader.directory.run(),
+        reader.keeper.run(),
+        shipper.run(),
+        _update_gauges(services, shipper),
+        _reload_geoip(locator, services.metrics),
+    ]
+    async with _background(background):
+        await server.serve()
+    await journal.close()
+    drained = await shipper.drain()
+    journal.release(remove=drained)
+    log.info("api_stopped", journal_shipped=drained)
+    await shipping_database.close()
+    await reader.close()
+
+
+async def _run_jobs(settings: Settings) -> None:
+    reader = _FleetReader(settings)
+    metrics = Metrics()
+    if settings.metrics_port:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    await reader.start()
+    runner = JobRunner(
+        Leadership(settings.database_url), lambda epoch: jobs_of_term(reader.database, reader.keeper, epoch), metrics
+    )
+    stopped = asyncio.Event()
+    _on_stop(stopped.set)
+    log.info("jobs_started", version=__version__)
+    async with _background([reader.directory.run(), reader.keeper.run(), runner.run()]):
+        await stopped.wait()
+    await reader.close()
+    log.info("jobs_stopped")
+
+
+def _on_stop(stop: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def _settings(*, master_key: bool = False) -> Settings:
+    """Settings, or a sentence on stderr and exit status 2."""
+    try:
+        settings = read_settings(os.environ)
+        if master_key and not settings.master_key:
+            raise SettingsError(
+                "TURNFLEET_MASTER_KEY (or TURNFLEET_MASTER_KEY_FILE) is not set: the key that node secrets come from."
+            )
+    except SettingsError as error:
+        typer.echo(f"turnfleet: {error}", err=True)
+        raise typer.Exit(2) from None
+    set_up_logs(settings.log_level)
+    return settings
+
+
+@cli.command()
+def serve() -> None:
+    """Run the API: one process per core, each with its own journal."""
+    settings = _settings(master_key=True)
+    try:
+        uvloop.run(_serve(settings))
+    except GeoipFileError as error:
+        typer.echo(f"turnfleet: {error}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(f"turnfleet: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@cli.command()
+def jobs() -> None:
+    """Run the scheduled jobs. Start as many as you like: one of them leads."""
+    uvloop.run(_run_jobs(_settings()))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@admin.command(name="migrate")
+def admin_migrate() -> None:
+    """Bring the database's schema up to date."""
+    from controlplane.postgres_store.migrate import migrate  # alembic is slow to load, and only needed here
+
+    migrate(_settings().database_url)
+    typer.echo("The schema is up to date.")
+
+
+@admin.command(name="bootstrap")
+def admin_bootstrap(
+    organization: Annotated[str, typer.Option(help="Slug of the organization; made if missing.")] = "default",
+    project: Annotated[str, typer.Option(help="Slug of its project; made if missing, as the default project.")] = "default",
+    output: Annotated[Path | None, typer.Option(help="Write the tokens to this file (mode 0600) instead of printing them.")] = None,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing when the output file is there already.")] = False,
+) -> None:
+    """Make the first organization, project and tokens. The tokens are shown once."""
+    settings = _settings()
+    if if_missing and output is not None and output.exists():
+        typer.echo(f"{output} is there already: nothing was made.")
+        return
+
+    async def run() -> str:
+        database = Database(settings.database_url, statement_seconds=10.0)
+        try:
+            made = await bootstrap(database, organization=organization, project=project)
+        finally:
+            await database.close()
+        return json.dumps(
+            {
+                "organization_token": made.organization_token.reveal(),
+                "project_token": made.project_token.reveal(),
+                "operator_token": made.operator_token.reveal(),
+            },
+            indent=2,
+        )
+
+    try:
+        tokens = asyncio.run(run())
+    except DatabaseUnavailableError as error:
+        typer.echo(f"turnfleet: {error}. Is it running, and was `turnfleet admin migrate` run?", err=True)
+        raise typer.Exit(1) from None
+    if output is None:
+        typer.echo(tokens)
+        return
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(tokens + "\n")
+    typer.echo(f"The tokens are in {output}.")
+
+
+def run() -> None:
+    """Entry of the console script."""
+    sys.exit(cli())

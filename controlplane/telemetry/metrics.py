@@ -1,0 +1,61 @@
+"""Every metric of the control plane, in one place. Labels are bounded: regions, reasons and codes, never users."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+
+
+class Metrics:
+    """One registry per process. Counters that are hot are children looked up once."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # a second series for every counter, which nothing here reads
+        self.registry = CollectorRegistry()
+        self.issues = Counter(
+            "turnfleet_credentials_issued_total",
+            "Credentials handed out, by region and by why that region.",
+            ["region", "selection"],
+            registry=self.registry,
+        )
+        self.refusals = Counter(
+            "turnfleet_credentials_refused_total",
+            "Requests for credentials that got none, by problem code.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.issue_seconds = Histogram(
+            "turnfleet_issue_seconds",
+            "Time from a whole request for credentials to its answer.",
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
+            registry=self.registry,
+        )
+        self.heartbeats = Counter(
+            "turnfleet_heartbeats_total", "Heartbeats taken in, by outcome.", ["outcome"], registry=self.registry
+        )
+        self.nodes = Gauge("turnfleet_nodes", "Nodes by region and health.", ["region", "health"], registry=self.registry)
+        self.eligible_nodes = Gauge(
+            "turnfleet_eligible_nodes", "Nodes that take new credentials, by region.", ["region"], registry=self.registry
+        )
+        self.view_age_seconds = Gauge(
+            "turnfleet_view_age_seconds", "Time since the fleet was last read from Redis.", registry=self.registry
+        )
+        self.journal_backlog_bytes = Gauge(
+            "turnfleet_journal_backlog_bytes", "Journalled and not yet in PostgreSQL.", registry=self.registry
+        )
+        self.journal_shipped = Gauge(
+            "turnfleet_journal_shipped_records", "Records shipped to PostgreSQL since the start.", registry=self.registry
+        )
+        self.journal_rejected = Gauge(
+            "turnfleet_journal_rejected_records", "Records that PostgreSQL will never take.", registry=self.registry
+        )
+        self.leading = Gauge("turnfleet_jobs_leading", "1 while this process runs the jobs.", registry=self.registry)
+        self.job_runs = Counter(
+            "turnfleet_job_runs_total", "Runs of jobs, by job and outcome.", ["job", "outcome"], registry=self.registry
+        )
+        self.geoip_build_seconds = Gauge(
+            "turnfleet_geoip_build_timestamp_seconds", "When the oldest GeoIP file in use was built.", registry=self.registry
+        )
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer scrapes in a thread of their own, away from the requests' event loop. Raises OSError."""
+        start_http_server(port, host, registry=self.registry)
