@@ -75,7 +75,11 @@ class Shipper:
     async def _ship_some(self) -> bool:
         """One batch of our own journal. False when everything durable is shipped. Raises SinkUnavailableError."""
         newest, durable = self._writer.segment, self._writer.durable_bytes
-        if newest == 0 or (self._segment == newest and self._offset >= durable):
+        if newest == 0 or self._segment > newest:
+            return False
+        if self._segment == newest and self._offset >= durable:
+            if self._writer.abandoned:
+                await self._remove_shipped_segment()
             return False
         end = durable if self._segment == newest else None
         records, consumed, done = await asyncio.to_thread(_read_batch, self._writer.folder, self._segment, self._offset, end)
@@ -83,9 +87,13 @@ class Shipper:
         self._offset += consumed
         self._writer.backlog_bytes = max(0, self._writer.backlog_bytes - consumed)
         if done and self._segment < newest:
-            await asyncio.to_thread(segment_path(self._writer.folder, self._segment).unlink, missing_ok=True)
-            self._segment, self._offset = self._segment + 1, 0
+            await self._remove_shipped_segment()
         return True
+
+    async def _remove_shipped_segment(self) -> None:
+        path = segment_path(self._writer.folder, self._segment)
+        self._segment, self._offset = self._segment + 1, 0
+        await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def _hand_over(self, payloads: list[bytes]) -> None:
         records = []

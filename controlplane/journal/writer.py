@@ -33,12 +33,14 @@ class JournalWriter:
         self.folder = folder
         self.max_bytes = max_bytes
         self.flushed = asyncio.Event()
-        """Set after every successful flush; the shipper clears it."""
+        """Set after every flush, good or not; the shipper clears it."""
         self.failure: str | None = None
         """What went wrong at the last flush; None after a good one."""
         self.segment = 0
         self.durable_bytes = 0
         """Of the newest segment: what a reader may read."""
+        self.abandoned = False
+        """Nothing more will be written to the newest segment: the last flush failed. Once shipped it may go, and make room."""
         self.backlog_bytes = 0
         """Written and not yet shipped; the shipper takes off what it ships."""
         self._descriptor: int | None = None
@@ -82,12 +84,14 @@ class JournalWriter:
                     self.segment, self.durable_bytes = await loop.run_in_executor(self._thread, self._write, data)
                 except OSError as error:
                     self.failure = f"{error.strerror or error}"
+                    self.abandoned = True
+                    self.flushed.set()
                     failed = JournalUnavailableError(f"The journal cannot be written: {self.failure}.")
                     for _, done in batch:
                         if not done.done():
                             done.set_exception(failed)
                     continue
-                self.failure = None
+                self.failure, self.abandoned = None, False
                 self.backlog_bytes += len(data)
                 self.flushed.set()
                 for _, done in batch:
@@ -101,7 +105,9 @@ class JournalWriter:
 
         After a failure the segment is cut back to its last good byte and left behind.
         """
-        if self._descriptor is None or (self._open_bytes and self._open_bytes + len(data) > SEGMENT_BYTES):
+        if self._descriptor is not None and self._open_bytes and self._open_bytes + len(data) > SEGMENT_BYTES:
+            self._close_files()
+        if self._descriptor is None:
             self._descriptor = self._next_segment()
         descriptor = self._descriptor
         try:
@@ -116,6 +122,9 @@ class JournalWriter:
                 os.ftruncate(descriptor, self._open_bytes)
             finally:
                 os.close(descriptor)
+                if not self._open_bytes:  # a disk that stays full must not collect empty segments
+                    segment_path(self.folder, self._open_segment).unlink(missing_ok=True)
+                    self._open_segment -= 1
             raise
         self._open_bytes += len(data)
         return self._open_segment, self._open_bytes
@@ -130,13 +139,13 @@ class JournalWriter:
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
-        if self._descriptor is not None:
-            os.close(self._descriptor)
         self._open_segment, self._open_bytes = number, 0
         return descriptor
 
     async def close(self) -> None:
         """Finish the flush under way, then stop. Waiters that are left get JournalUnavailableError from append."""
+        if self._closed:
+            return
         self._closed = True
         if self._flushing is not None:
             await self._flushing
