@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from litestar import MediaType, Response, get
+from litestar.params import FromPath
 
 from controlplane.api.problems import ProblemError
 from controlplane.wire.problem import PROBLEMS, ProblemCode
@@ -41,7 +42,7 @@ async def list_errors() -> Response[str]:
 
 
 @get("/docs/errors/{code:str}")
-async def show_error(code: str) -> Response[str]:
+async def show_error(code: FromPath[str]) -> Response[str]:
     problem = PROBLEMS.get(code)
     if problem is None:
         raise ProblemError("not_found", "There is no problem of that code.")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Request, Response, get, post, put
+from litestar.params import FromPath, FromQuery
 
 from controlplane.api.access import answer, principal_of, read_json, require_scope, services_of
 from controlplane.api.problems import ProblemError
@@ -74,7 +75,7 @@ async def list_fleet_regions(request: Request[Any, Any, Any]) -> Response[bytes]
 
 
 @put("/api/v1/fleet/regions/{slug:str}", guards=[require_scope], opt=_OPERATE)
-async def put_fleet_region(request: Request[Any, Any, Any], slug: str) -> Response[bytes]:
+async def put_fleet_region(request: Request[Any, Any, Any], slug: FromPath[str]) -> Response[bytes]:
     """Make a region, or change its name and place."""
     services = services_of(request)
     if not _is_slug(slug):
@@ -92,10 +93,10 @@ async def put_fleet_region(request: Request[Any, Any, Any], slug: str) -> Respon
 @get("/api/v1/fleet/nodes", guards=[require_scope], opt=_READ)
 async def list_nodes(
     request: Request[Any, Any, Any],
-    region: str | None = None,
-    health: str | None = None,
-    limit: int = _PAGE_DEFAULT,
-    cursor: str = "",
+    region: FromQuery[str | None] = None,
+    health: FromQuery[str | None] = None,
+    limit: FromQuery[int] = _PAGE_DEFAULT,
+    cursor: FromQuery[str] = "",
 ) -> Response[bytes]:
     """By name; `region` and `health` filter; `cursor` is the name after which the page begins."""
     if not 1 <= limit <= _PAGE_MAX:
@@ -114,7 +115,7 @@ async def list_nodes(
 
 
 @get("/api/v1/fleet/nodes/{node_id:str}", guards=[require_scope], opt=_READ)
-async def show_node(request: Request[Any, Any, Any], node_id: str) -> Response[bytes]:
+async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Response[bytes]:
     """By id, or by name."""
     view = services_of(request).keeper.view
     node = view.nodes.get(node_id) or next((node for node in view.nodes.values() if node.name == node_id), None)

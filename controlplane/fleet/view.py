@@ -66,7 +66,8 @@ class FleetView:
     def set_directory(self, regions: Iterable[Region], nodes: Iterable[Node]) -> None:
         """Replace who the nodes and regions are. What a node reported stays; what is known of a forgotten node goes."""
         self.regions = {region.slug: region for region in regions}
-        self.nodes = {node.node_id: node for node in nodes}
+        # In one order everywhere, so that the same draws choose the same node on every replica.
+        self.nodes = {node.node_id: node for node in sorted(nodes, key=lambda node: node.node_id)}
         for known in (self.records, self.received, self.placements, self._safe):
             for node_id in [each for each in known if each not in self.nodes]:
                 del known[node_id]
