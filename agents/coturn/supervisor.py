@@ -1,0 +1,262 @@
+"""Keeps one coturn running with the wanted configuration: start, adopt, notice its death, tell, start again.
+
+States: stopped → starting → running → dead → starting … In mode `attached` another supervisor starts it, and this one only
+watches the process that coturn's pidfile names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from agents.backoff import ceiling
+from agents.coturn import capabilities, processes
+from agents.coturn.certificate import Certificate
+from agents.coturn.command_line import CommandLine
+from agents.coturn.config import digest
+from agents.coturn.folder import Folder, Owner
+from agents.coturn.logfile import last_lines, move_when_big
+from agents.coturn.orphans import adopt_or_stop, port_is_free
+from agents.coturn.process import BootRecord, Process, spawn, watched, write_boot
+from agents.files import write_atomically
+from agents.settings import AgentSettings
+from controlplane.wire.agent_api import Coturn, CoturnState
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+FIRST_RESTART_SECONDS = 0.5
+LONGEST_RESTART_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+"""A coturn that lived this long failed for a new reason: the back-off begins anew."""
+GREETING_RETRY_SECONDS = 0.02
+"""coturn is ready 30 to 60 ms after its start."""
+LONGEST_GREETING_RETRY_SECONDS = 1.0
+REPORT_SECONDS = 3.2
+"""How long a restart waits for the death to be reported: two tries of a heartbeat."""
+ATTACHED_LOOK_SECONDS = 0.5
+
+
+class Supervisor:
+    """`on_change` is called after every change of `state`, from within the event loop."""
+
+    def __init__(
+        self,
+        *,
+        settings: AgentSettings,
+        folder: Folder,
+        owner: Owner,
+        command_line: CommandLine,
+        on_change: Callable[[CoturnState], None],
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._owner = owner
+        self._command_line = command_line
+        self._on_change = on_change
+        self._text: str | None = None
+        self._wake = asyncio.Event()
+        self._reported = asyncio.Event()
+        self._process: Process | None = None
+        self._failures = 0
+        self._certificate = Certificate(settings.tls_cert, settings.tls_key)
+        self.state: CoturnState = "stopped"
+        self.version: str | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self.state in {"starting", "running"} else None
+
+    def want(self, text: str) -> None:
+        """Writes the configuration, and sees to it that coturn runs with it. The same text again changes nothing."""
+        if text == self._text:
+            return
+        mode = 0o640 if self._owner.gid is not None else 0o600
+        if not self._folder.config.is_file() or self._folder.config.read_text() != text:
+            write_atomically(self._folder.config, text.encode(), mode=mode, group=self._owner.gid)
+            log.info("coturn_config_written", path=str(self._folder.config))
+            if self._process is not None and self._settings.coturn == "attached":
+                log.warning("coturn_restart_needed", command="systemctl restart coturn")
+        if self._text is not None and self._settings.coturn == "own":
+            log.info("coturn_restart_asked", reason="its configuration changed")
+        # Only now: after a failed write the same wish must be a new one.
+        self._text = text
+        self._wake.set()
+
+    def look_after_files(self) -> None:
+        """Starts a new log when this one has grown too big, and has a renewed certificate loaded: live sessions go on.
+
+        Under another supervisor both are the host's own (logrotate, a renewal hook).
+        """
+        if self.state != "running" or self._process is None or self._settings.coturn != "own":
+            return
+        if move_when_big(self._folder.log_file):
+            self._process.signal(signal.SIGHUP)
+            log.info("coturn_log_rotated", path=str(self._folder.log_file))
+        if self._certificate.renewed():
+            self._process.signal(signal.SIGUSR2)
+            log.info("coturn_certificate_reloaded", path=str(self._settings.tls_cert))
+
+    def death_reported(self) -> None:
+        """The dead state went out, or could not: coturn may start again."""
+        self._reported.set()
+
+    def snapshot(self) -> Coturn:
+        process = self._process
+        alive = process is not None and self.state in {"starting", "running"}
+        return Coturn(
+            state=self.state,
+            version=self.version,
+            boot_id=process.boot_id if process is not None else None,
+            started_age_seconds=max(0.0, time.time() - process.started_at) if process is not None and alive else None,
+        )
+
+    async def run(self) -> None:
+        """Never returns; ends by cancellation, which leaves coturn as it is."""
+        try:
+            while True:
+                if self._text is None:
+                    await self._woken(None)
+                elif self._settings.coturn == "own":
+                    await self._one_life(self._text)
+                else:
+                    await self._one_attachment()
+        finally:
+            if self._process is not None:
+                self._process.close()
+
+    async def stop(self) -> None:
+        """Ends an own coturn and returns when it is gone. Only after run() has ended."""
+        process = self._process
+        if process is None or self._settings.coturn != "own" or process.died.is_set():
+            return
+        again = watched(process.pid, boot_id=process.boot_id, started_at=process.started_at, on_death=lambda: None)
+        await again.stop()
+        self._change("stopped")
+        log.info("coturn_stopped", pid=process.pid, exit_code=again.exit_code)
+
+    async def _one_life(self, text: str) -> None:
+        """From obtaining a coturn to its end."""
+        process = await self._obtain(text)
+        if process is None:
+            await self._died("could not be started", alive_seconds=0.0)
+            return
+        self._process = process
+        began = time.monotonic()
+        self._change("starting")
+        await self._await_greeting(process)
+        while not process.died.is_set() and self._text == text:
+            await self._woken(None)
+        self._command_line.drop()
+        if process.died.is_set():
+            await self._died("died", alive_seconds=time.monotonic() - began)
+            return
+        self._change("starting")
+        await process.stop()
+        log.info("coturn_stopped", pid=process.pid, reason="its configuration changed")
+
+    async def _obtain(self, text: str) -> Process | None:
+        adopted = await adopt_or_stop(
+            self._folder, binary=self._settings.coturn_binary, config_digest=digest(text), on_death=self._wake.set
+        )
+        if adopted is not None:
+            return adopted
+        for port in (self._settings.port, *((self._settings.tls_port,) if self._settings.serves_tls else ())):
+            if not port_is_free(self._settings.listen_address, port):
+                log.error(
+                    "coturn_port_taken", address=self._settings.listen_address, port=port, command=f"ss -lpnu sport = :{port}"
+                )
+                return None
+        pid = self._spawn()
+        if pid is None:
+            return None
+        record = BootRecord(
+            pid=pid,
+            start_mark=processes.start_mark(pid),
+            boot_id=secrets.token_urlsafe(12),
+            config_digest=digest(text),
+            started_at=time.time(),
+        )
+        process = watched(pid, boot_id=record.boot_id, started_at=record.started_at, on_death=self._wake.set)
+        try:
+            write_boot(self._folder.boot, record)
+        except OSError as error:
+            # It runs all the same; without the record it is stopped rather than adopted after a death of the agent.
+            log.warning("coturn_boot_record_failed", reason=error.strerror)
+        log.info("coturn_started", pid=pid, boot_id=record.boot_id)
+        return process
+
+    def _spawn(self) -> int | None:
+        try:
+            return spawn(self._settings.coturn_binary, self._folder.config)
+        except OSError as error:
+            log.warning("coturn_start_failed", binary=self._settings.coturn_binary, reason=error.strerror)
+            return None
+
+    async def _await_greeting(self, process: Process) -> None:
+        """Running is what greets on its command line."""
+        pause = GREETING_RETRY_SECONDS
+        while not process.died.is_set():
+            if await self._command_line.log_in():
+                self.version = self._command_line.version
+                can = capabilities.of_version(self.version)
+                log.info("coturn_greeted", pid=process.pid, version=self.version, signal_drain=can.signal_drain)
+                self._change("running")
+                return
+            await self._woken(pause)
+            pause = min(pause * 2, LONGEST_GREETING_RETRY_SECONDS)
+
+    async def _died(self, what: str, *, alive_seconds: float) -> None:
+        """Tells, lets the news go out, then waits longer with each death in a row. The first restart is immediate."""
+        process = self._process
+        self._failures = 0 if alive_seconds >= STEADY_SECONDS else self._failures
+        delay = ceiling(self._failures, base_seconds=FIRST_RESTART_SECONDS, cap_seconds=LONGEST_RESTART_SECONDS)
+        self._failures += 1
+        log.error(
+            "coturn_died",
+            what=what,
+            pid=process.pid if process is not None else None,
+            exit_code=process.exit_code if process is not None else None,
+            restart_in_seconds=delay,
+            last_lines=await asyncio.to_thread(last_lines, self._folder.log_file),
+        )
+        self._reported.clear()
+        self._change("dead")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REPORT_SECONDS):
+                await self._reported.wait()
+        await asyncio.sleep(delay)
+
+    async def _one_attachment(self) -> None:
+        pid = processes.read_pid(self._folder.pid_file)
+        if pid is None or not processes.is_coturn(pid, binary=self._settings.coturn_binary):
+            await self._woken(ATTACHED_LOOK_SECONDS)
+            return
+        mark = processes.start_mark(pid)
+        # The same process is the same boot, whichever run of the agent looks at it.
+        boot_id = digest(f"{pid}/{mark}")[:16]
+        process = watched(pid, boot_id=boot_id, started_at=self._folder.pid_file.stat().st_mtime, on_death=self._wake.set)
+        self._process = process
+        self._change("starting")
+        await self._await_greeting(process)
+        while not process.died.is_set():
+            await self._woken(None)
+        self._command_line.drop()
+        log.error("coturn_died", pid=pid, last_lines=await asyncio.to_thread(last_lines, self._folder.log_file))
+        self._change("dead")
+
+    async def _woken(self, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _change(self, state: CoturnState) -> None:
+        if state != self.state:
+            self.state = state
+            self._on_change(state)

@@ -1,0 +1,94 @@
+"""The one loop: measure → report → send → plan → apply.
+
+While the control plane is away nothing on the relay changes: coturn goes on with the secrets it has, and the loop goes on asking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+
+import structlog
+
+from agents.backoff import heartbeat_delay
+from agents.identity import Identity
+from agents.link import Answered, Link, Outcome, Refused, Unreachable
+from agents.node import Node
+from agents.plan import plan
+from controlplane.wire.agent_api import HeartbeatReply
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+SHORTEST_GAP_SECONDS = 0.2
+"""Between two heartbeats, however much news there is."""
+
+_dice = random.SystemRandom()
+
+
+class Loop:
+    """Sends heartbeats of one node and does what their replies ask for. `beat_now()` makes the next one immediate."""
+
+    def __init__(self, *, link: Link, identity: Identity, node: Node) -> None:
+        self._link = link
+        self._identity = identity
+        self._node = node
+        self._news = asyncio.Event()
+        self._failures = 0
+        self._outcome_logged = ""
+
+    def beat_now(self) -> None:
+        self._news.set()
+
+    async def run(self) -> None:
+        """Never returns."""
+        while True:
+            self._news.clear()
+            await self._beat()
+            began = time.monotonic()
+            delay = heartbeat_delay(self._failures, _dice.random(), interval_seconds=self._node.interval_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._news.wait()
+            # News while the last heartbeat was on its way counts as well: the gap alone holds it back.
+            await asyncio.sleep(max(0.0, min(SHORTEST_GAP_SECONDS, delay) - (time.monotonic() - began)))
+
+    async def _beat(self) -> None:
+        await self._node.measure()
+        told_of_death = self._node.is_dead
+        outcome = await self._link.heartbeat(self._identity.token, self._node.heartbeat)
+        if told_of_death:
+            # Reported, or not to be reported now: either way coturn may start again.
+            self._node.death_reported()
+        self._failures = 0 if isinstance(outcome, Answered) else self._failures + 1
+        self._log_change(outcome)
+        if isinstance(outcome, Answered):
+            await self._node.follow(plan(outcome.reply, self._node.local_state()))
+        else:
+            # With secrets on disk the relay serves without being told to.
+            self._node.serve_what_is_there()
+        self._node.note_heartbeat(_slug(outcome))
+
+    def _log_change(self, outcome: Outcome[HeartbeatReply]) -> None:
+        """One line when the outcome becomes another, not one per heartbeat."""
+        slug = _slug(outcome)
+        if slug != self._outcome_logged:
+            match outcome:
+                case Answered():
+                    log.info("control_plane_answered", node_id=self._identity.node_id)
+                case Refused(status=status, reason=reason):
+                    log.error("heartbeat_refused", status=status, reason=reason, node_id=self._identity.node_id)
+                case Unreachable(reason=reason):
+                    log.warning("control_plane_lost", reason=reason, node_id=self._identity.node_id)
+        self._outcome_logged = slug
+
+
+def _slug(outcome: Outcome[HeartbeatReply]) -> str:
+    match outcome:
+        case Answered():
+            return "answered"
+        case Refused():
+            return "refused"
+        case Unreachable():
+            return "unreachable"

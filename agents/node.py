@@ -1,0 +1,217 @@
+"""The node as a whole: what it is now (for the report), and how an action of the plan is done."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import assert_never
+
+import structlog
+
+from agents import AGENT_VERSION, host, identity, report
+from agents.coturn import config
+from agents.coturn.command_line import CommandLine
+from agents.coturn.config import Wanted
+from agents.coturn.supervisor import Supervisor
+from agents.coturn.turndb import TurnDatabase
+from agents.identity import Identity
+from agents.plan import Action, ChangeRealm, LocalState, SetIntent, SetInterval, StartCoturn, WriteSecrets, applied
+from agents.prober import Prober, targets
+from agents.settings import AgentSettings
+from agents.status import Status, StatusFile
+from controlplane.wire.agent_api import Heartbeat, LeaveRequest, Listener, Load, LoadedSecret, secret_digest
+from controlplane.wire.redacted import Redacted
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+FIRST_INTERVAL_SECONDS = 2.0
+"""Until a reply says otherwise."""
+
+
+class Node:
+    def __init__(
+        self,
+        *,
+        settings: AgentSettings,
+        who: Identity,
+        boot_id: str,
+        database: TurnDatabase,
+        command_line: CommandLine,
+        supervisor: Supervisor,
+        prober: Prober,
+        wanted: Callable[[str], Wanted],
+        beat_now: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._who = who
+        self._boot_id = boot_id
+        self._database = database
+        self._command_line = command_line
+        self._supervisor = supervisor
+        self._prober = prober
+        self._wanted = wanted
+        self._beat_now = beat_now
+        self._status = StatusFile(settings.state_dir)
+        self._capacity = host.capacity(settings)
+        self._listeners = [Listener(transport=one.transport, host=settings.public_host, port=one.port) for one in targets(settings)]
+        self._sequence = 0
+        self._meter: report.Meter | None = None
+        self._load: Load | None = None
+        self._allocations = 0
+        self._answered_at: float | None = None
+        self._last_heartbeat = "none"
+        self._state = LocalState(
+            realm=who.realm, intent=None, interval_seconds=FIRST_INTERVAL_SECONDS, secrets={}, coturn_wanted=False
+        )
+
+    @property
+    def interval_seconds(self) -> float:
+        return self._state.interval_seconds
+
+    @property
+    def is_dead(self) -> bool:
+        return self._supervisor.state == "dead"
+
+    def local_state(self) -> LocalState:
+        return self._state
+
+    def death_reported(self) -> None:
+        self._supervisor.death_reported()
+
+    async def load_secrets(self) -> None:
+        """At the start: what an earlier run left in the database, without rows that nobody accounts for."""
+        found = await self._database.read(self._state.realm)
+        await self._database.replace(self._state.realm, found)
+        self._state = replace(self._state, secrets=found)
+        # A relay that has its secrets serves at once: it does not need the control plane for that.
+        self.serve_what_is_there()
+        self.write_status()
+
+    async def measure(self) -> None:
+        """Reads everything that the next report shows. What does not answer keeps its last value."""
+        try:
+            self._state = replace(self._state, secrets=await self._database.read(self._state.realm))
+        except sqlite3.Error as error:
+            log.warning("secrets_not_read", reason=str(error))
+        if self._supervisor.state == "running":
+            total = await self._command_line.total_sessions()
+            self._allocations = total if total is not None else self._allocations
+        else:
+            self._allocations = 0
+        now = host.sample(self._settings.interface)
+        self._meter = report.metered(self._meter, now)
+        self._supervisor.look_after_files()
+        files = host.open_files(self._supervisor.pid)
+        self._load = report.load(
+            self._meter,
+            allocations=self._allocations,
+            memory_ratio=now.memory_ratio,
+            open_files=files.count,
+            open_files_limit=files.limit,
+        )
+
+    def heartbeat(self) -> Heartbeat:
+        """A new report of what was measured last; process, probe and clock are those of this moment."""
+        if self._load is None:
+            raise RuntimeError("Nothing has been measured yet.")
+        self._sequence += 1
+        return Heartbeat(
+            boot_id=self._boot_id,
+            sequence=self._sequence,
+            sent_at=time.time(),
+            coturn=self._supervisor.snapshot(),
+            load=self._load,
+            capacity=self._capacity,
+            listeners=self._listeners,
+            secrets=[
+                LoadedSecret(version=version, digest=secret_digest(secret.reveal()))
+                for version, secret in sorted(self._state.secrets.items())
+            ],
+            probe=self._prober.snapshot(),
+            agent_version=AGENT_VERSION,
+        )
+
+    def goodbye(self, reason: str) -> LeaveRequest:
+        self._sequence += 1
+        return LeaveRequest(boot_id=self._boot_id, sequence=self._sequence, reason=reason)
+
+    async def follow(self, actions: list[Action]) -> None:
+        """Does the plan in its order. One that fails (a full disk) ends it: the next reply leads to the same plan again."""
+        try:
+            for action in actions:
+                await self._apply(action)
+            self._settle()
+        except (OSError, sqlite3.Error) as error:
+            log.error("plan_failed", reason=str(error))  # noqa: TRY400 - the sentence says it all
+
+    async def _apply(self, action: Action) -> None:
+        match action:
+            case SetInterval():
+                pass
+            case ChangeRealm(realm=realm):
+                self._who = replace(self._who, realm=realm)
+                identity.save(self._settings.state_dir, self._who)
+                log.info("realm_changed", realm=realm)
+            case WriteSecrets(realm=realm, secrets=secrets):
+                if await self._database.replace(realm, secrets):
+                    log.info("secrets_written", versions=sorted(secrets))
+                    self._beat_now()
+            case SetIntent(intent=intent):
+                log.info("intent_changed", **{"from": self._state.intent, "to": intent})
+            case StartCoturn():
+                log.info("coturn_wanted", realm=self._state.realm)
+            case _:
+                assert_never(action)
+        self._state = applied(self._state, action)
+
+    def _settle(self) -> None:
+        """After a plan is done: coturn and the probe go by the state that it led to."""
+        if self._state.coturn_wanted:
+            try:
+                self._supervisor.want(config.render(self._wanted(self._state.realm)))
+            except ValueError as error:
+                log.error("coturn_config_refused", reason=str(error), realm=self._state.realm)  # noqa: TRY400 - a sentence
+        self._prober.use_secret(_newest(self._state))
+
+    def serve_what_is_there(self) -> None:
+        """Starts coturn with the secrets on disk; without any, nobody could use it, and it stays down."""
+        if self._state.secrets and not self._state.coturn_wanted:
+            self._state = replace(self._state, coturn_wanted=True)
+            log.info("coturn_wanted", realm=self._state.realm, reason="secrets on disk")
+            self._settle()
+
+    def note_heartbeat(self, outcome: str) -> None:
+        self._last_heartbeat = outcome
+        if outcome == "answered":
+            self._answered_at = round(time.time(), 3)
+        self.write_status()
+
+    def write_status(self) -> None:
+        settings = self._settings
+        with suppress(OSError):
+            # Nobody depends on it, and a full disk must not end the agent.
+            self._status.write(self._status_of(settings))
+
+    def _status_of(self, settings: AgentSettings) -> Status:
+        return Status(
+            agent_pid=os.getpid(),
+            coturn_pid=self._supervisor.pid,
+            node_id=self._who.node_id,
+            region=self._who.region,
+            realm=self._who.realm,
+            host=settings.public_host,
+            port=settings.port,
+            tls_port=settings.tls_port if settings.serves_tls else None,
+            coturn_state=self._supervisor.state,
+            probe_ok=self._prober.ok,
+            last_heartbeat_at=self._answered_at,
+            last_heartbeat=self._last_heartbeat,
+        )
+
+
+def _newest(state: LocalState) -> Redacted | None:
+    return state.secrets[max(state.secrets)] if state.secrets else None

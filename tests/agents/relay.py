@@ -1,0 +1,104 @@
+"""A real coturn with the agent's own configuration, without the rest of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from agents import agent
+from agents.coturn import config, folder, orphans, processes
+from agents.coturn.command_line import CommandLine
+from agents.coturn.folder import Folder, Owner
+from agents.coturn.process import Process, spawn, watched
+from agents.coturn.turndb import TurnDatabase
+from agents.echo import Echo
+from agents.probe import EchoPeer
+from agents.settings import AgentSettings
+from controlplane.wire.redacted import Redacted
+from tests.agents.places import REALM, SECRET, eventually
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Files in place, nothing started."""
+
+    settings: AgentSettings
+    folder: Folder
+    owner: Owner
+    password: Redacted
+    database: TurnDatabase
+
+    def text(self) -> str:
+        return config.render(agent.wanted(self.settings, self.folder, self.owner, self.password, REALM))
+
+    def write(self, text: str | None = None) -> Path:
+        self.folder.config.write_text(text or self.text())
+        return self.folder.config
+
+
+async def prepare(settings: AgentSettings, *, secrets: Mapping[int, Redacted] | None = None) -> Prepared:
+    place = Folder(root=settings.state_dir / "coturn")
+    owner = folder.find_owner(settings)
+    password = folder.prepare(place, owner)
+    database = TurnDatabase(place.database, gid=owner.gid)
+    await database.prepare()
+    await database.replace(REALM, {1: SECRET} if secrets is None else secrets)
+    return Prepared(settings=settings, folder=place, owner=owner, password=password, database=database)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relay:
+    prepared: Prepared
+    process: Process
+    echo: EchoPeer
+    command_line: CommandLine
+
+    @property
+    def port(self) -> int:
+        return self.prepared.settings.port
+
+    def suspended(self) -> psutil.Process:
+        handle = psutil.Process(self.process.pid)
+        handle.suspend()
+        return handle
+
+
+async def started(prepared: Prepared) -> Process:
+    assert orphans.port_is_free(prepared.settings.listen_address, prepared.settings.port)
+    pid = spawn(prepared.settings.coturn_binary, prepared.write())
+    # Between fork and exec's last step a process has no command line for a moment.
+    await eventually(lambda: processes.uses_config(pid, prepared.folder.config), what="a coturn with its command line")
+    return watched(pid, boot_id="boot-of-test", started_at=0.0, on_death=lambda: None)
+
+
+async def greeted(command_line: CommandLine, process: Process) -> None:
+    async with asyncio.timeout(10):
+        while not await command_line.log_in():
+            assert not process.died.is_set(), "coturn ended at its start"
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def relay(settings: AgentSettings) -> AsyncIterator[Relay]:
+    prepared = await prepare(settings)
+    process = await started(prepared)
+    command_line = CommandLine(port=settings.cli_port, password=prepared.password)
+    echo = Echo()
+    try:
+        await greeted(command_line, process)
+        await echo.open(settings.relay_address, 0)
+        yield Relay(
+            prepared=prepared,
+            process=process,
+            echo=EchoPeer(address=echo.address, tag=echo.tag),
+            command_line=command_line,
+        )
+    finally:
+        echo.close()
+        await command_line.close()
+        await process.stop()

@@ -1,0 +1,183 @@
+"""The probe, the command line and the hardening against a real coturn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents import probe, prober
+from agents.coturn import logfile
+from agents.probe import Target
+from agents.turn_client import TurnClient, TurnError
+from controlplane.wire.agent_api import ListenerProbe
+from controlplane.wire.redacted import Redacted
+from tests.agents.places import OTHER_SECRET, SECRET, eventually, make_settings
+from tests.agents.relay import Relay, relay
+
+
+async def probed(one: Relay, target: Target, *, secret: Redacted = SECRET, deadline_seconds: float = 2.0) -> ListenerProbe:
+    context = probe.trust(one.prepared.settings.ca_file) if target.transport == "tls" else None
+    return await probe.probe(target, secret=secret, echo=one.echo, context=context, deadline_seconds=deadline_seconds)
+
+
+async def test_every_listener_echoes_and_the_allocations_are_released(folder: Path) -> None:
+    settings = make_settings(folder, tls=True)
+    async with relay(settings) as one:
+        for target in prober.targets(settings):
+            result = await probed(one, target)
+            assert result.ok, result.failure
+            assert result.milliseconds is not None
+        deadline = asyncio.get_running_loop().time() + 5
+        while await one.command_line.total_sessions() != 0:
+            assert asyncio.get_running_loop().time() < deadline, "allocations were left behind"
+            await asyncio.sleep(0.02)
+
+
+async def test_a_wrong_secret_is_told_as_401(folder: Path) -> None:
+    settings = make_settings(folder)
+    async with relay(settings) as one:
+        result = await probed(one, prober.targets(settings)[0], secret=OTHER_SECRET)
+    assert result.failure == "401: coturn does not accept the newest loaded secret"
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["udp", "tcp"])
+async def test_a_suspended_coturn_is_told_as_no_answer(folder: Path, index: int) -> None:
+    settings = make_settings(folder)
+    async with relay(settings) as one:
+        handle = one.suspended()
+        result = await probed(one, prober.targets(settings)[index], deadline_seconds=0.5)
+        handle.resume()
+    assert result.failure == "no answer within 0.5 s"
+
+
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["udp", "tcp", "tls"])
+async def test_a_closed_port_is_told_as_refused(folder: Path, index: int) -> None:
+    settings = make_settings(folder, tls=True)
+    async with relay(settings) as one:
+        nowhere = replace(prober.targets(settings)[index], port=make_settings(folder).port)
+        result = await probed(one, nowhere)
+    assert result.failure == "refused: nothing listens there"
+
+
+async def test_a_certificate_for_another_name_is_told_in_words(folder: Path) -> None:
+    settings = make_settings(folder, tls=True)
+    async with relay(settings) as one:
+        wrong = replace(prober.targets(settings)[2], server_name="other.test")
+        result = await probed(one, wrong)
+    assert result.failure is not None
+    assert result.failure.startswith("TLS: ")
+    assert "other.test" in result.failure
+
+
+async def test_an_unknown_authority_is_told_in_words(folder: Path) -> None:
+    settings = make_settings(folder, tls=True)
+    async with relay(settings) as one:
+        result = await probe.probe(
+            prober.targets(settings)[2], secret=SECRET, echo=one.echo, context=probe.trust(None), deadline_seconds=2.0
+        )
+    assert result.failure is not None
+    assert result.failure.startswith("TLS: self")
+
+
+async def test_a_silent_echo_is_told(folder: Path) -> None:
+    settings = make_settings(folder)
+    async with relay(settings) as one:
+        silent = replace(one.echo, tag=b"not the tag here")
+        result = await probe.probe(prober.targets(settings)[0], secret=SECRET, echo=silent, context=None, deadline_seconds=0.5)
+    assert result.failure == "no echo within 0.5 s"
+
+
+async def test_no_relay_port_left_is_told_as_508(folder: Path) -> None:
+    settings = make_settings(folder, relay_ports=(15000, 15001))
+    async with relay(settings) as one:
+        clients = [await allocated(one) for _ in range(2)]
+        result = await probed(one, prober.targets(settings)[0])
+        for client in clients:
+            client.close()
+    assert result.failure == "508: coturn has no relay port left"
+
+
+DENIED_IPV6 = ["::ffff:10.1.2.3", "::ffff:169.254.169.254", "64:ff9b::a01:203", "2002:a00:1::1", "fe80::1", "fd00::1"]
+DENIED = ["192.168.1.1", "169.254.169.254", "10.1.2.3", "172.31.255.255", "100.64.0.1", "0.0.0.1", "240.0.0.1", "198.51.100.7"]
+
+
+async def test_a_peer_in_a_denied_range_gets_403_and_our_own_relay_address_is_allowed(folder: Path) -> None:
+    async with relay(make_settings(folder)) as one:
+        client = await allocated(one)
+        for peer in DENIED:
+            with pytest.raises(TurnError) as caught:
+                await client.permit((peer, 9))
+            assert caught.value.code == 403, peer
+        await client.permit(("127.0.0.1", 9))
+        await client.permit(("9.9.9.9", 9))
+        await client.release()
+        client.close()
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this host has no IPv6")
+async def test_an_ipv6_relay_echoes_and_denies_addresses_hidden_in_ipv6(folder: Path) -> None:
+    settings = make_settings(folder, listen_address="::1", relay_address="::1")
+    async with relay(settings) as one:
+        result = await probed(one, prober.targets(settings)[0])
+        assert result.ok, result.failure
+        client = await allocated(one)
+        for peer in DENIED_IPV6:
+            with pytest.raises(TurnError) as caught:
+                await client.permit((peer, 9))
+            assert caught.value.code == 403, peer
+        await client.permit(("2a00::1", 9))
+        await client.release()
+        client.close()
+
+
+async def test_a_log_that_grew_too_big_is_moved_and_begun_anew(folder: Path) -> None:
+    async with relay(make_settings(folder)) as one:
+        path = one.prepared.folder.log_file
+        assert not logfile.move_when_big(path)
+        assert logfile.move_when_big(path, most_bytes=10)
+        one.process.signal(signal.SIGHUP)
+        await eventually(path.is_file, what="a new log")
+        assert path.with_name("turn.log.1").stat().st_size > 10
+
+
+async def test_the_command_line_counts_allocations_and_survives_a_dropped_connection(folder: Path) -> None:
+    async with relay(make_settings(folder)) as one:
+        assert one.command_line.version == "4.6.1"
+        clients = [await allocated(one) for _ in range(3)]
+        assert await one.command_line.total_sessions() == 3
+        one.command_line.drop()
+        assert await one.command_line.total_sessions() == 3
+        for client in clients:
+            await client.release()
+            client.close()
+
+
+async def test_the_command_line_answers_none_for_a_suspended_coturn_and_recovers(folder: Path) -> None:
+    async with relay(make_settings(folder)) as one:
+        handle = one.suspended()
+        assert await one.command_line.total_sessions() is None
+        handle.resume()
+        assert await one.command_line.total_sessions() == 0
+
+
+async def test_coturn_takes_every_option_but_the_newer_cli_switch(folder: Path) -> None:
+    settings = make_settings(folder, tls=True)
+    async with relay(settings) as one:
+        log = one.prepared.folder.log_file
+        await eventually(lambda: "New UID" in log.read_text(), what="a complete start")
+        complaints = {line.split(": ", 2)[-1] for line in log.read_text().splitlines() if "Bad configuration" in line}
+    assert complaints == {"Bad configuration format: cli"}
+
+
+async def allocated(one: Relay) -> TurnClient:
+    username, password = probe.credential(SECRET, now=time.time())
+    client = TurnClient(username=username, password=password)
+    async with asyncio.timeout(5):
+        await client.connect_udp(one.prepared.settings.listen_address, one.port)
+        await client.allocate()
+    return client

@@ -1,0 +1,124 @@
+"""The table of secrets that coturn reads."""
+
+from __future__ import annotations
+
+import grp
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agents.coturn import turndb
+from agents.coturn.turndb import TurnDatabase
+from agents.errors import CoturnError
+from controlplane.wire.redacted import Redacted
+from tests.agents.places import make_settings
+from tests.agents.relay import prepare
+
+ONE, TWO = Redacted("one" * 20), Redacted("two" * 20)
+
+
+@pytest.fixture
+async def database(folder: Path) -> TurnDatabase:
+    found = TurnDatabase(folder / "turndb", gid=None)
+    await found.prepare()
+    return found
+
+
+def rows(folder: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(folder / "turndb")) as connection:
+        return sorted(connection.execute("SELECT realm, value FROM turn_secret"))
+
+
+async def test_what_was_written_is_read_back_by_version(folder: Path, database: TurnDatabase) -> None:
+    assert await database.replace("r", {1: ONE, 2: TWO})
+    assert await database.read("r") == {1: ONE, 2: TWO}
+    assert await database.read("another") == {}
+    assert rows(folder) == [("r", ONE.reveal()), ("r", TWO.reveal())]
+
+
+async def test_the_same_set_again_writes_nothing(folder: Path, database: TurnDatabase) -> None:
+    await database.replace("r", {1: ONE})
+    with closing(sqlite3.connect(folder / "turndb")) as watcher:
+        before = watcher.execute("PRAGMA data_version").fetchone()
+        assert not await database.replace("r", {1: ONE})
+        assert watcher.execute("PRAGMA data_version").fetchone() == before
+        assert await database.replace("r", {1: TWO})
+        assert watcher.execute("PRAGMA data_version").fetchone() != before
+
+
+async def test_whatever_is_not_wanted_goes_with_any_realm(folder: Path, database: TurnDatabase) -> None:
+    with closing(sqlite3.connect(folder / "turndb")) as connection:
+        connection.execute("INSERT INTO turn_secret VALUES ('foreign', 'row')")
+        connection.commit()
+    await database.replace("r", {1: ONE})
+    assert rows(folder) == [("r", ONE.reveal())]
+    await database.replace("r", {})
+    assert rows(folder) == []
+
+
+async def test_a_version_whose_secret_is_gone_is_not_loaded(folder: Path, database: TurnDatabase) -> None:
+    await database.replace("r", {1: ONE, 2: TWO})
+    with closing(sqlite3.connect(folder / "turndb")) as connection:
+        connection.execute("DELETE FROM turn_secret WHERE value = ?", (ONE.reveal(),))
+        connection.commit()
+    assert await database.read("r") == {2: TWO}
+
+
+async def test_a_failed_change_leaves_the_old_set_whole(folder: Path, database: TurnDatabase) -> None:
+    await database.replace("r", {1: ONE})
+    with closing(sqlite3.connect(folder / "turndb")) as connection:
+        connection.executescript("CREATE TRIGGER refuse BEFORE INSERT ON turn_secret BEGIN SELECT RAISE(FAIL, 'refused'); END")
+    with pytest.raises(sqlite3.DatabaseError):
+        await database.replace("r", {2: TWO})
+    assert rows(folder) == [("r", ONE.reveal())]
+    assert await database.read("r") == {1: ONE}
+
+
+async def test_a_reader_is_not_kept_out_by_a_writer_nor_a_writer_by_a_reader(folder: Path, database: TurnDatabase) -> None:
+    await database.replace("r", {1: ONE})
+    with closing(sqlite3.connect(folder / "turndb", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM turn_secret").fetchone() == (1,)
+        assert await database.replace("r", {1: ONE, 2: TWO})
+        assert reader.execute("SELECT count(*) FROM turn_secret").fetchone() == (1,)
+        reader.execute("ROLLBACK")
+        reader.execute("BEGIN IMMEDIATE")
+        assert await database.read("r") == {1: ONE, 2: TWO}
+
+
+async def test_the_file_is_for_the_agent_and_coturn_alone(folder: Path) -> None:
+    prepared = await prepare(make_settings(folder))
+    group = prepared.owner.gid
+    for path in (prepared.folder.database, *prepared.folder.database.parent.glob("turndb-*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o660 if group is not None else 0o600), path
+        if group is not None:
+            assert path.stat().st_gid == group
+    if group is not None and os.geteuid() == 0:
+        assert grp.getgrgid(group).gr_name == "turnserver"
+        assert stat.S_IMODE(prepared.folder.database.parent.stat().st_mode) == 0o2770
+    assert stat.S_IMODE(prepared.folder.cli_password.stat().st_mode) == 0o600
+
+
+async def test_a_file_that_everybody_could_read_is_put_right(folder: Path) -> None:
+    path = folder / "turndb"
+    path.touch(mode=0o644)
+    await TurnDatabase(path, gid=None).prepare()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_the_tables_are_made_where_no_schema_is_shipped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turndb, "SHIPPED_SCHEMA", folder / "no-such-file")
+    database = TurnDatabase(folder / "turndb", gid=None)
+    await database.prepare()
+    await database.prepare()
+    assert await database.replace("r", {1: ONE})
+
+
+async def test_a_broken_file_is_told_in_a_sentence(folder: Path) -> None:
+    (folder / "turndb").write_bytes(b"not a database" * 100)
+    with pytest.raises(CoturnError, match="cannot be used"):
+        await TurnDatabase(folder / "turndb", gid=None).prepare()
