@@ -172,6 +172,14 @@ def test_suspect_nodes_serve_only_when_nothing_better_is_there() -> None:
     assert alone.contenders[0].node_id == "late"
 
 
+def test_a_busy_cpu_makes_a_node_the_worse_choice_but_never_refuses() -> None:
+    busy = make_record(report=make_report(load=make_load(cpu_ratio=1.0)))
+    with_another = choose(view_of({make_node("busy"): busy, make_node("idle"): loaded(0.5)}))
+    assert isinstance(with_another, Selection)
+    assert with_another.contenders[0].node_id == "idle"
+    assert outcome(choose(view_of({make_node("busy"): busy}), fixed="eu-central")) == ("eu-central", Reason.FIXED)
+
+
 def test_a_returning_node_gets_a_quarter_of_its_share_at_first() -> None:
     proved = make_record(proved_at=AT)
     later = make_record(proved_at=AT - timedelta(seconds=30))
