@@ -1,0 +1,1 @@
+"""Ways to run turnfleet: the development entry, and what a real installation is made from."""
