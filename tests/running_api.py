@@ -43,7 +43,7 @@ class RunningApi:
         self.log_file = folder / "api.log"
         self.tokens: dict[str, str] = {}
         self.process: asyncio.subprocess.Process | None = None
-        self.client = httpx.AsyncClient(base_url=self.url, timeout=10)
+        self.client = httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False)
         self._tokens_file = folder / "tokens.json"
 
     async def command(self, *arguments: str) -> int:
@@ -79,7 +79,8 @@ class RunningApi:
         await self.process.wait()
 
     async def stop(self) -> int:
-        assert self.process is not None
+        if self.process is None:  # it never started: that error is the one to see
+            return 0
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), DEADLINE_SECONDS)
@@ -213,8 +214,8 @@ async def running_api(database_url: str, redis_url: str, folder: Path, **environ
             **environment,
         }
         api = RunningApi(ports.base, ports.base + 1, variables, folder)
-        await api.bootstrap()
         try:
+            await api.bootstrap()
             await api.start()
             yield api
         finally:

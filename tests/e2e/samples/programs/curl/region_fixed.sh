@@ -1,0 +1,5 @@
+# shellcheck shell=sh
+curl -X POST \
+"$API_URL/api/v1/credentials/ice" \
+-H "Authorization: Bearer $API_TOKEN" \
+-d 'fixed_region=eu-central'

@@ -1,0 +1,2 @@
+// For `require('node-fetch')` where the runtime's own fetch is meant.
+module.exports = globalThis.fetch;
