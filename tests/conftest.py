@@ -19,6 +19,7 @@ from deploy.local.postgres import PostgresServer, private_postgres
 from deploy.local.redis_server import RedisServer, private_redis
 
 _numbers = count(1)
+_LONG = "long: run with --full"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,10 +28,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--full"):
-        skip = pytest.mark.skip(reason="long: run with --full")
+        skip = pytest.mark.skip(reason=_LONG)
         for item in items:
             if "full" in item.keywords:
                 item.add_marker(skip)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI everything can run, so a test that was skipped for any reason but its length is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None:
+        return
+    skipped = [report for report in reporter.stats.get("skipped", []) if _LONG not in str(report.longrepr)]
+    if skipped and exitstatus == 0:
+        for report in skipped:
+            reporter.write_line(f"skipped in CI: {report.nodeid}: {report.longrepr[2]}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -46,21 +46,23 @@ def safe_capacities(capacity: Capacity, *, policy: Policy) -> SafeCapacity:
 
 def utilisation(load: Load, safe: SafeCapacity, *, in_flight_bits: float = 0.0, in_flight_allocations: float = 0.0) -> float:
     """The fullest resource, 0 … 1 and beyond: (reported + in flight) / safe capacity."""
-    traffic = traffic_utilisation(load, safe, in_flight_bits=in_flight_bits, in_flight_allocations=in_flight_allocations)
-    return max(traffic, load.cpu_ratio / safe.cpu_ratio)
-
-
-def traffic_utilisation(
-    load: Load, safe: SafeCapacity, *, in_flight_bits: float = 0.0, in_flight_allocations: float = 0.0
-) -> float:
-    """The same without the CPU: what refusing is decided by.
-
-    The CPU is the whole host's, and may be busy with something else. It makes a node the worse choice, and not eligible
-    while there is a better one; but a relay on a busy host still relays, and that beats an answer of 503.
-    """
     return max(
         (load.bits_per_second + in_flight_bits) / safe.bits_per_second,
         (load.allocations + in_flight_allocations) / safe.allocations,
+        fixed_utilisation(load, safe),
+    )
+
+
+def refusing_utilisation(load: Load, safe: SafeCapacity, *, in_flight_bits: float = 0.0) -> float:
+    """What refusing is decided by: the same without the CPU, and without allocations that nobody has made yet.
+
+    The CPU is the whole host's, and may be busy with something else; how many credentials become allocations differs by a
+    factor of ten between applications, and coturn itself refuses the one too many. Both make a node the worse choice, and not
+    eligible while there is a better one; but a relay that may be full beats an answer of 503.
+    """
+    return max(
+        (load.bits_per_second + in_flight_bits) / safe.bits_per_second,
+        load.allocations / safe.allocations,
         load.packets_per_second / safe.packets_per_second,
     )
 

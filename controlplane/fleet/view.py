@@ -15,7 +15,7 @@ from controlplane.fleet.eligibility import derive_ineligibility, signing_version
 from controlplane.fleet.geography import distance_km, expected_rtt_milliseconds
 from controlplane.fleet.health import Verdict, derive_health
 from controlplane.fleet.in_flight import Placements
-from controlplane.fleet.load import SafeCapacity, fixed_utilisation, safe_capacities, traffic_utilisation, utilisation
+from controlplane.fleet.load import SafeCapacity, fixed_utilisation, refusing_utilisation, safe_capacities, utilisation
 from controlplane.fleet.model import Health, Ineligibility, Node, NodeRecord, Region
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.selection import RankedRegion
@@ -36,8 +36,8 @@ class NodeState:
     ineligibility: tuple[Ineligibility, ...]
     utilisation: float
     """With placements in flight; 0 when it never reported."""
-    traffic_utilisation: float
-    """The same without the CPU."""
+    refusing_utilisation: float
+    """What refusing is decided by: less than the above."""
     safe: SafeCapacity | None
 
     @property
@@ -124,12 +124,12 @@ class FleetView:
             silence_held=self.silence_held(now),
             policy=self.policy,
         )
-        fill, traffic, safe = 0.0, 0.0, None
+        fill, refusing, safe = 0.0, 0.0, None
         if record is not None:
             safe = self._safe_capacities(node.node_id, record)
             bits, allocations = self._in_flight(node.node_id, now)
             fill = utilisation(record.report.load, safe, in_flight_bits=bits, in_flight_allocations=allocations)
-            traffic = traffic_utilisation(record.report.load, safe, in_flight_bits=bits, in_flight_allocations=allocations)
+            refusing = refusing_utilisation(record.report.load, safe, in_flight_bits=bits)
         reasons = derive_ineligibility(node, record, verdict, utilisation=fill, policy=self.policy)
         return NodeState(
             node=node,
@@ -138,7 +138,7 @@ class FleetView:
             verdict=verdict,
             ineligibility=reasons,
             utilisation=fill,
-            traffic_utilisation=traffic,
+            refusing_utilisation=refusing,
             safe=safe,
         )
 
@@ -161,7 +161,7 @@ class FleetView:
         placeable = [state for state in states if set(state.ineligibility) <= {Ineligibility.SATURATED}]
         best = [state for state in placeable if state.verdict.health is Health.UP] or placeable
         usable = [state for state in best if state.eligible] or [
-            state for state in best if state.traffic_utilisation < self.policy.overload_limit_utilisation
+            state for state in best if state.refusing_utilisation < self.policy.overload_limit_utilisation
         ]
         return RegionTable(
             region=region,

@@ -180,6 +180,19 @@ def test_a_busy_cpu_makes_a_node_the_worse_choice_but_never_refuses() -> None:
     assert outcome(choose(view_of({make_node("busy"): busy}), fixed="eu-central")) == ("eu-central", Reason.FIXED)
 
 
+def test_credentials_that_nobody_used_yet_do_not_fill_the_relay_ports() -> None:
+    """An application that asks in a loop gets credentials; a node whose ports really are taken refuses."""
+    few_ports = Capacity(bits_per_second=1e9, allocations=200, source="stated")
+    node = make_node("small")
+    view = view_of({node: make_record(report=make_report(capacity=few_ports))})
+    for _ in range(1000):
+        view.place("small", now=NOW, bits_per_second=0.1e6, allocations=1)
+    view.rebuild(now=NOW, wall=AT)
+    assert outcome(choose(view, fixed="eu-central")) == ("eu-central", Reason.FIXED)
+    full = make_record(report=make_report(capacity=few_ports, load=make_load(allocations=200)))
+    assert outcome(choose(view_of({node: full}), fixed="eu-central")) is Refusal.REGION_SATURATED
+
+
 def test_a_returning_node_gets_a_quarter_of_its_share_at_first() -> None:
     proved = make_record(proved_at=AT)
     later = make_record(proved_at=AT - timedelta(seconds=30))
