@@ -155,7 +155,7 @@ def _status(options: argparse.Namespace) -> int:
     if "error" in answer:
         print(f"deploy/dev: {answer['error']}", file=sys.stderr)
         return 1
-    print(f"API {answer['ready']['api_url']}   console {answer['ready']['console_url']}\n")
+    print(f"API {answer['ready']['api_url']}\n")
     print(f"{'PART':<20} {'STATE':<10} {'PID':>8} {'CRASHES':>8} {'COTURN':>8}")
     for row in answer["parts"]:
         coturn = (row["coturn_pid"] or "-") if "coturn_pid" in row else ""

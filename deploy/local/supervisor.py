@@ -164,9 +164,8 @@ def summary(ready: dict[str, Any], seconds: float | None, *, detached: bool) -> 
     return f"""
 turnfleet is ready{took}: {len(ready["nodes"])} relays in {", ".join(ready["regions"])}
 
-  console   {ready["console_url"]}
-  sign in   {ready["operator_token"]}
   try       curl -s -X POST {ready["api_url"]}/api/v1/credentials/ice -H 'Authorization: Bearer {ready["project_token"]}'
+  fleet     curl -s {ready["api_url"]}/api/v1/fleet/overview -H 'Authorization: Bearer {ready["operator_token"]}'
   look      ./deploy/dev status | logs [NAME] [-f]
   break     ./deploy/dev stop {ready["regions"][0]}-1 … start {ready["regions"][0]}-1
   stop      {end}

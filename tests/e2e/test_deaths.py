@@ -57,9 +57,11 @@ class Onlooker:
 async def onlooker(stack: Stack) -> AsyncIterator[Onlooker]:
     application = Application(stack)
     onlooker = Onlooker(application)
-    await onlooker.sees(fixed=EU_FIXED, within_seconds=20)
-    yield onlooker
-    await application.client.aclose()
+    try:
+        await onlooker.sees(fixed=EU_FIXED, within_seconds=20)
+        yield onlooker
+    finally:
+        await application.client.aclose()
 
 
 def coturn_pid(stack: Stack) -> int:

@@ -1,0 +1,114 @@
+"""The jobs: one leader among several processes, and what it tells about the fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+
+from deploy.local.ports import reserve_ports
+from tests.running_api import RunningApi, SimulatedNode, running_api, until
+
+
+class JobsProcess:
+    def __init__(self, process: asyncio.subprocess.Process, metrics_port: int) -> None:
+        self.process = process
+        self._metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+
+    async def leads(self) -> bool:
+        try:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                return "turnfleet_jobs_leading 1.0" in (await client.get(self._metrics_url)).text
+        except httpx.TransportError:
+            return False
+
+
+@asynccontextmanager
+async def jobs_process(api: RunningApi) -> AsyncIterator[JobsProcess]:
+    with reserve_ports(1) as ports, api.log_file.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "controlplane",
+            "jobs",
+            env=api.environment | {"TURNFLEET_METRICS_PORT": str(ports.base)},
+            stderr=log,
+        )
+        try:
+            yield JobsProcess(process, ports.base)
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+            await asyncio.wait_for(process.wait(), 10)
+
+
+async def healths(url: str, name: str) -> list[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT became FROM fleet_events JOIN nodes ON nodes.id = node_id WHERE name = $1 ORDER BY fleet_events.id", name
+        )
+    finally:
+        await connection.close()
+    return [row["became"] for row in rows]
+
+
+async def test_every_change_of_health_is_told_once_whoever_leads(database_url: str, redis_url: str, folder: Path) -> None:
+    async with running_api(database_url, redis_url, folder) as api, jobs_process(api) as one:
+        await api.put_region("eu-central")
+        node = SimulatedNode(api, "eu-1", "eu-central")
+        await until(one.leads, within_seconds=10)
+        async with jobs_process(api) as two:
+            await node.bring_up()
+            node.keep_beating()
+
+            async def told_up() -> bool:
+                return (await healths(database_url, "eu-1"))[-1:] == ["up"]
+
+            await until(told_up, within_seconds=8)
+            assert not await two.leads()
+            one.process.kill()
+            assert await until(two.leads, within_seconds=8) < 5
+            await node.stop_beating()
+            node.changes = {"coturn": {"state": "dead"}}
+            await node.beat()
+
+            async def told_down() -> bool:
+                return (await healths(database_url, "eu-1"))[-1:] == ["down"]
+
+            await until(told_down, within_seconds=8)
+            history = await healths(database_url, "eu-1")
+            assert history.count("up") == 1
+            assert history.count("down") == 1
+        assert two.process.returncode == 0
+
+
+async def test_a_frozen_leader_is_followed_and_does_not_lead_on(database_url: str, redis_url: str, folder: Path) -> None:
+    async with running_api(database_url, redis_url, folder) as api, jobs_process(api) as one:
+        await until(one.leads, within_seconds=10)
+        async with jobs_process(api) as two:
+            one.process.send_signal(signal.SIGSTOP)
+            assert await until(two.leads, within_seconds=15) < 12
+            one.process.send_signal(signal.SIGCONT)
+
+            async def one_gave_up() -> bool:
+                return not await one.leads()
+
+            await until(one_gave_up, within_seconds=5)
+            assert await two.leads()
+
+
+async def test_jobs_wait_for_a_database_that_is_not_there_yet(redis_url: str, folder: Path, database_url: str) -> None:
+    async with running_api(database_url, redis_url, folder) as api:
+        api.environment["TURNFLEET_DATABASE_URL"] = "postgresql://turnfleet@127.0.0.1:1/turnfleet"
+        async with jobs_process(api) as waiting:
+            await asyncio.sleep(2)
+            assert waiting.process.returncode is None
+            assert not await waiting.leads()
