@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from controlplane.fleet.model import Listener, Region
+from controlplane.fleet.model import Region
 
 Draw = Callable[[], float]
 """A number drawn evenly from [0, 1)."""
@@ -19,7 +19,8 @@ class Contender:
 
     node_id: str
     name: str
-    listeners: tuple[Listener, ...]
+    stun_urls: list[str]
+    turn_urls: list[str]
     secret_version: int
     safe_bits_per_second: float
     safe_allocations: float

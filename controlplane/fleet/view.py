@@ -14,6 +14,7 @@ from datetime import datetime
 from controlplane.fleet.eligibility import derive_ineligibility, signing_version
 from controlplane.fleet.geography import distance_km, expected_rtt_milliseconds
 from controlplane.fleet.health import Verdict, derive_health
+from controlplane.fleet.ice_urls import stun_urls, turn_urls
 from controlplane.fleet.in_flight import Placements
 from controlplane.fleet.load import SafeCapacity, fixed_utilisation, refusing_utilisation, safe_capacities, utilisation
 from controlplane.fleet.model import Health, Ineligibility, Node, NodeRecord, Region
@@ -180,7 +181,8 @@ class FleetView:
         return Contender(
             node_id=state.node.node_id,
             name=state.node.name,
-            listeners=record.report.listeners,
+            stun_urls=stun_urls(record.report.listeners),
+            turn_urls=turn_urls(record.report.listeners, limit=policy.max_turn_urls),
             secret_version=version,
             safe_bits_per_second=safe.bits_per_second,
             safe_allocations=safe.allocations,

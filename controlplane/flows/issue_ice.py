@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from uuid_utils.compat import uuid7
 
 from controlplane.fleet.credentials import Credential, sign
-from controlplane.fleet.ice_urls import stun_urls, turn_urls
 from controlplane.fleet.issue import Issue
 from controlplane.fleet.selection import RankedRegion, Reason, Refusal, Selection, Trace, select
 from controlplane.flows.fleet_keeper import FleetKeeper
@@ -97,13 +96,14 @@ class IceIssuer:
         issued_at = datetime.now(UTC)
         expires_at = issued_at + timedelta(seconds=query.ttl_seconds)
         credential_id = uuid7()
+        identity = str(credential_id)
         issued = Issued(
-            credential_id=str(credential_id),
+            credential_id=identity,
             expires_at=expires_at,
             region=selection.region.region.slug,
             reason=selection.reason,
             degraded=table.held,
-            servers=self._servers(selection, str(credential_id), int(expires_at.timestamp())),
+            servers=self._servers(selection, identity, int(expires_at.timestamp())),
             trace=trace,
         )
         await self._journal.append(
@@ -141,13 +141,12 @@ class IceIssuer:
         return None if location is None else view.rank(location.latitude, location.longitude)
 
     def _servers(self, selection: Selection, credential_id: str, expires_at_unix: int) -> list[IssuedServer]:
-        limit = self._keeper.view.policy.max_turn_urls
         return [
             IssuedServer(
                 node_id=contender.node_id,
                 node_name=contender.name,
-                stun_urls=stun_urls(contender.listeners),
-                turn_urls=turn_urls(contender.listeners, limit=limit),
+                stun_urls=contender.stun_urls,
+                turn_urls=contender.turn_urls,
                 credential=sign(
                     self._secrets.signing_key(contender.node_id, contender.secret_version),
                     credential_id=credential_id,

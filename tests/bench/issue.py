@@ -22,7 +22,7 @@ from controlplane.postgres_store.migrate import migrate
 from deploy.local.ports import reserve_ports
 from deploy.local.postgres import private_postgres
 from deploy.local.redis_server import private_redis
-from tests.bench.wrk import Load, wrk
+from tests.bench._wrk import Load, wrk
 from tests.running_api import RunningApi, SimulatedNode, running_api, until
 
 _LUA = """wrk.method = "POST"
@@ -47,7 +47,7 @@ async def measure(*, rounds: int, seconds: int, connections: int, nodes: int) ->
             async with running_api(postgres.url, redis.url, folder, TURNFLEET_LOG_LEVEL="warning") as api:
                 await _fleet(api, nodes)
                 with reserve_ports(1) as ports:
-                    bare = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.bare_server", str(ports.base))
+                    bare = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench._bare_server", str(ports.base))
                     try:
                         return await _rounds(api, bare.pid, ports.base, folder, rounds, seconds, connections)
                     finally:
