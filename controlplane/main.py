@@ -100,6 +100,7 @@ async def _update_gauges(services: Services, shipper: Shipper) -> None:
     """Gauges that are derived, every few seconds."""
     metrics, keeper = services.metrics, services.keeper
     loop = asyncio.get_running_loop()
+    shipped = rejected = 0
     while True:
         states = keeper.view.states(now=loop.time())
         metrics.nodes.clear()
@@ -113,8 +114,9 @@ async def _update_gauges(services: Services, shipper: Shipper) -> None:
         if keeper.read_at is not None:
             metrics.view_age_seconds.set(loop.time() - keeper.read_at)
         metrics.journal_backlog_bytes.set(services.journal.backlog_bytes)
-        metrics.journal_shipped.set(shipper.shipped_records)
-        metrics.journal_rejected.set(shipper.rejected_records)
+        metrics.journal_shipped.inc(shipper.shipped_records - shipped)
+        metrics.journal_rejected.inc(shipper.rejected_records - rejected)
+        shipped, rejected = shipper.shipped_records, shipper.rejected_records
         await asyncio.sleep(_GAUGE_SECONDS)
 
 
@@ -322,6 +324,7 @@ def admin_bootstrap(
         typer.echo(tokens)
         return
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)  # the file may have been there before, for all to read
     with os.fdopen(descriptor, "w") as file:
         file.write(tokens + "\n")
     typer.echo(f"The tokens are in {output}.")

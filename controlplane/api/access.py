@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -18,6 +19,7 @@ from controlplane.wire.problem import FieldError
 Connection = ASGIConnection[Any, Any, Any, Any]
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder()
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
 
 
 def services_of(connection: Connection) -> Services:
@@ -47,7 +49,8 @@ def decode_json(body: bytes, kind: type[_Body]) -> _Body:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$.")
-        field = where.rstrip("`") or "body"
+        missing = _MISSING.match(text)
+        field = ".".join(part for part in (where.rstrip("`"), missing.group(1) if missing else "") if part) or "body"
         raise ProblemError("fields_invalid", f"{text}.", errors=[FieldError(field=field, message=text)]) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProblemError("body_malformed", f"The body is not JSON: {error}.") from None

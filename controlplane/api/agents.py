@@ -29,7 +29,7 @@ _REFUSED = {
     JoinRefusal.TOKEN_EXPIRED: "The join token has expired: make a new one.",
     JoinRefusal.TOKEN_USED: "The join token was used already: it is good for one node only.",
     JoinRefusal.NAME_MISMATCH: "The join token was made for a node of another name.",
-    JoinRefusal.NAME_TAKEN: "A node of that name is in the fleet already: choose another name, or forget the old one.",
+    JoinRefusal.NAME_TAKEN: "A node of that name is in the fleet already: choose another name.",
 }
 
 
@@ -59,7 +59,7 @@ async def leave(request: Request[Any, Any, Any]) -> None:
     services = services_of(request)
     node = await authenticate_node(services.directory, bearer_token(request.scope))
     body = await read_json(request, LeaveRequest)
-    accept_goodbye(services.keeper, node, boot_id=body.boot_id, sequence=body.sequence)
+    accept_goodbye(services.keeper, node, boot_id=body.boot_id, sequence=body.sequence, reason=body.reason)
 
 
 def make_heartbeat_route(services: Services) -> ASGIApp:

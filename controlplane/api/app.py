@@ -49,7 +49,7 @@ def make_litestar(services: Services) -> Litestar:
         cors_config=CORSConfig(
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Turn-Client-Ip"],
+            allow_headers=["Authorization", "Content-Type", "X-Project", "X-Turn-Client-Ip"],
             expose_headers=["X-Turn-Region", "X-Turn-Node", "X-Turn-Selection", "X-Credential-Id", "X-Request-Id", "Retry-After"],
         )
         if origins

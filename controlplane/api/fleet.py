@@ -30,6 +30,7 @@ from controlplane.wire.fleet_api import (
     RegionBody,
     Totals,
 )
+from controlplane.wire.problem import FieldError
 
 _READ: dict[str, Any] = {"scope": "fleet:read"}
 _OPERATE: dict[str, Any] = {"scope": "fleet:operate"}
@@ -99,8 +100,13 @@ async def list_nodes(
     cursor: FromQuery[str] = "",
 ) -> Response[bytes]:
     """By name; `region` and `health` filter; `cursor` is the name after which the page begins."""
+    wrong = []
     if not 1 <= limit <= _PAGE_MAX:
-        raise ProblemError("fields_invalid", f"limit is a whole number from 1 to {_PAGE_MAX}.")
+        wrong.append(FieldError(field="limit", message=f"must be a whole number from 1 to {_PAGE_MAX}"))
+    if health is not None and health not in set(Health):
+        wrong.append(FieldError(field="health", message=f"must be one of {', '.join(Health)}"))
+    if wrong:
+        raise ProblemError("fields_invalid", f"{wrong[0].field} {wrong[0].message}.", errors=wrong)
     states = [
         state
         for state in sorted(services_of(request).keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)

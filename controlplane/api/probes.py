@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import HttpMethod, Request, Response, route
 
 from controlplane.api.access import answer, services_of
 from controlplane.api.services import Services
@@ -14,12 +14,12 @@ _CLOCK_OFFSET_LIMIT_SECONDS = 5.0
 """A replica whose clock is off by more signs credentials that relays refuse, or that outlive what was asked for."""
 
 
-@get("/healthz")
+@route("/healthz", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
 async def healthz() -> Response[bytes]:
     return answer({"alive": True})
 
 
-@get("/readyz")
+@route("/readyz", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
 async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     """200 when this replica can issue; 503 with the reasons when it cannot. A store that is away only degrades it."""
     readiness = readiness_of(services_of(request))

@@ -60,6 +60,7 @@ def to_report(
         secret_versions=secret_versions,
         secrets_drifted=secrets_drifted,
         agent_version=beat.agent_version,
+        coturn_started_age_seconds=beat.coturn.started_age_seconds,
     )
 
 
@@ -99,6 +100,7 @@ def to_node_detail(state: NodeState) -> fleet_api.NodeDetail:
             state=report.coturn_state.value,
             version=report.coturn_version,
             boot_id=report.coturn_boot_id,
+            started_age_seconds=report.coturn_started_age_seconds,
         ),
         probe=None if report is None or report.probe is None else _probe(report.probe),
         load=None if report is None else _load(report.load),

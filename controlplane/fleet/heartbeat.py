@@ -44,14 +44,17 @@ def accept(
     than the lease or any bad news begins the count of good reports anew, so that every replica that sees the record derives
     the same return.
     """
-    if bad_news(report, policy=policy) is not None:
-        return NodeRecord(report=report, received_at=received_at, good_streak=0, proved_at=None)
     unbroken = (
         previous is not None
         and previous.good_streak > 0
         and previous.report.coturn_boot_id == report.coturn_boot_id
         and silence_seconds <= policy.down_after_intervals * interval_seconds
     )
+    if previous is not None and unbroken and report.probe is None:
+        # A restarted agent that adopted the same coturn has not probed it yet: the last probe is a few seconds old and stands.
+        report = replace(report, probe=previous.report.probe)
+    if bad_news(report, policy=policy) is not None:
+        return NodeRecord(report=report, received_at=received_at, good_streak=0, proved_at=None)
     if previous is None or not unbroken:
         return NodeRecord(report=report, received_at=received_at, good_streak=1, proved_at=None)
     streak = previous.good_streak + 1

@@ -174,6 +174,7 @@ class Report:
     """coturn holds a wrong value, or versions that it should not."""
     agent_version: str = ""
     goodbye: bool = False
+    coturn_started_age_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

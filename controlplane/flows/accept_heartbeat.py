@@ -55,11 +55,11 @@ def accept_heartbeat(keeper: FleetKeeper, node: Node, report: Report) -> bool:
     return True
 
 
-def accept_goodbye(keeper: FleetKeeper, node: Node, *, boot_id: str, sequence: int) -> None:
+def accept_goodbye(keeper: FleetKeeper, node: Node, *, boot_id: str, sequence: int, reason: str) -> None:
     """The agent leaves on purpose: the node takes no new clients from now on."""
     previous = keeper.view.records.get(node.node_id)
     if previous is None or previous.report.boot_id != boot_id:
         return
     record = say_goodbye(previous, sequence=max(sequence, previous.report.sequence + 1), received_at=datetime.now(UTC))
-    log.info("node_said_goodbye", node=node.name, region=node.region)
+    log.info("node_said_goodbye", node=node.name, region=node.region, reason=reason)
     keeper.heard(node.node_id, record, news=True)

@@ -121,14 +121,6 @@ class LiveState:
             records.append(SeenRecord(node_id=node_id.decode(), age_seconds=max(0.0, (now - float(score)) / 1000), record=record))
         return Changes(cursor=now, records=records, unreadable=unreadable)
 
-    async def forget(self, node_id: str) -> None:
-        """Remove a node that left the fleet. Raises LiveStateUnavailableError."""
-        try:
-            await self._client.hdel(NODES, node_id)
-            await self._client.zrem(SEEN, node_id)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise LiveStateUnavailableError(f"Redis: {error}") from error
-
     async def _call(self, script: Any, args: Sequence[str | bytes | int]) -> object:
         try:
             return await script(keys=[NODES, SEEN], args=args)

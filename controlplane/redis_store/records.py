@@ -46,6 +46,7 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     secrets_drifted: bool
     agent_version: str
     goodbye: bool
+    coturn_started_age_seconds: float | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -96,6 +97,7 @@ def encode_record(record: NodeRecord) -> bytes:
             secrets_drifted=report.secrets_drifted,
             agent_version=report.agent_version,
             goodbye=report.goodbye,
+            coturn_started_age_seconds=report.coturn_started_age_seconds,
         )
     )
 
@@ -150,6 +152,7 @@ def _to_domain(stored: StoredRecord) -> NodeRecord:
         secrets_drifted=stored.secrets_drifted,
         agent_version=stored.agent_version,
         goodbye=stored.goodbye,
+        coturn_started_age_seconds=stored.coturn_started_age_seconds,
     )
     return NodeRecord(
         report=report,

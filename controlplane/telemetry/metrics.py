@@ -42,11 +42,9 @@ class Metrics:
         self.journal_backlog_bytes = Gauge(
             "turnfleet_journal_backlog_bytes", "Journalled and not yet in PostgreSQL.", registry=self.registry
         )
-        self.journal_shipped = Gauge(
-            "turnfleet_journal_shipped_records", "Records shipped to PostgreSQL since the start.", registry=self.registry
-        )
-        self.journal_rejected = Gauge(
-            "turnfleet_journal_rejected_records", "Records that PostgreSQL will never take.", registry=self.registry
+        self.journal_shipped = Counter("turnfleet_journal_shipped_total", "Records shipped to PostgreSQL.", registry=self.registry)
+        self.journal_rejected = Counter(
+            "turnfleet_journal_rejected_total", "Records that PostgreSQL will never take.", registry=self.registry
         )
         self.leading = Gauge("turnfleet_jobs_leading", "1 while this process runs the jobs.", registry=self.registry)
         self.job_runs = Counter(

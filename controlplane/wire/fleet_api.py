@@ -41,12 +41,6 @@ class JoinTokenView(Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-class ReasonedHealth(Struct, frozen=True, kw_only=True):
-    health: str
-    reason: str
-    detail: str
-
-
 class NodeView(Struct, frozen=True, kw_only=True):
     """One node: what is observed, what is wanted, and what follows from both."""
 

@@ -20,6 +20,7 @@ from deploy.local.control import NotRunning, Running, StackLock, call, find_runn
 from deploy.local.folders import FolderRefused, state_folder
 from deploy.local.layout import CHECKOUT, StackOptions
 from deploy.local.logs import SUPERVISOR_LOG, LogFollower, log_files
+from deploy.local.parser import DEFAULT_STATE
 from deploy.local.process import last_lines
 from deploy.local.records import end_all
 from deploy.local.stack import sweep
@@ -57,6 +58,7 @@ def _up(options: argparse.Namespace) -> int:
             regions=options.regions,
             nodes_per_region=options.nodes_per_region,
             say=say,
+            dir_argument="" if options.dir == DEFAULT_STATE else f" --dir {options.dir}",
             environment={name: value for name, value in os.environ.items() if name.startswith("TURNFLEET_")},
         )
         _ = stack.ports
@@ -73,10 +75,12 @@ def _up_detached(options: argparse.Namespace, state: Path) -> int:
     """Starts the supervisor in a session of its own and shows what it says until it is ready or has given up."""
     lock = StackLock(state)
     if not lock.take():
-        say(already_up(state))
+        say(already_up(state, "" if options.dir == DEFAULT_STATE else f" --dir {options.dir}"))
         return 1
     log_file = state / SUPERVISOR_LOG
-    log_file.write_bytes(b"")
+    # What it says at the end holds tokens, as ready.json does.
+    log_file.unlink(missing_ok=True)
+    log_file.touch(mode=0o600)
     lock.release()
     ready, told = os.pipe()
     arguments = [sys.executable, "-P", "-m", "deploy.local", "up", "--dir", str(options.dir), "--detach"]

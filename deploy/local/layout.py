@@ -32,6 +32,8 @@ class StackOptions:
     say: Callable[[str], None] = ignore
     # TURNFLEET_… for the API and the jobs, TURNFLEET_AGENT_… for the agents, beneath what the stack itself sets.
     environment: Mapping[str, str] = field(default_factory=dict)
+    # What has to stand behind a command that is about this stack: ` --dir DIR`, or nothing for the checkout's own.
+    dir_argument: str = ""
 
     def __post_init__(self) -> None:
         if not self.regions or len(set(self.regions)) != len(self.regions):

@@ -56,7 +56,7 @@ class Supervisor:
     async def run(self) -> int:
         lock = StackLock(self._options.state)
         if not lock.take():
-            say(already_up(self._options.state))
+            say(already_up(self._options.state, self._options.dir_argument))
             return 1
         control = ControlServer(self._options.state, self._answer)
         try:
@@ -79,7 +79,14 @@ class Supervisor:
             say(f"error: {failure}\nnothing is left running")
             return 1
         self._is_ready = True
-        say(summary(stack.ready, time.monotonic() - began, detached=self._ready_descriptor is not None))
+        say(
+            summary(
+                stack.ready,
+                time.monotonic() - began,
+                detached=self._ready_descriptor is not None,
+                directory=self._options.dir_argument,
+            )
+        )
         self._tell_parent()
         if self._show_logs:
             files = {name: file for name, file in log_files(self._options.state).items() if ":" not in name}
@@ -157,24 +164,24 @@ class Supervisor:
         return {"said": said}
 
 
-def summary(ready: dict[str, Any], seconds: float | None, *, detached: bool) -> str:
+def summary(ready: dict[str, Any], seconds: float | None, *, detached: bool, directory: str) -> str:
     """What to do with a stack that is up."""
     took = "" if seconds is None else f" after {seconds:.1f} s"
-    end = "./deploy/dev down" if detached else "Ctrl-C"
+    end = f"./deploy/dev down{directory}" if detached else "Ctrl-C"
     return f"""
 turnfleet is ready{took}: {len(ready["nodes"])} relays in {", ".join(ready["regions"])}
 
   try       curl -s -X POST {ready["api_url"]}/api/v1/credentials/ice -H 'Authorization: Bearer {ready["project_token"]}'
   fleet     curl -s {ready["api_url"]}/api/v1/fleet/overview -H 'Authorization: Bearer {ready["operator_token"]}'
-  look      ./deploy/dev status | logs [NAME] [-f]
-  break     ./deploy/dev stop {ready["regions"][0]}-1 … start {ready["regions"][0]}-1
+  look      ./deploy/dev status{directory}, ./deploy/dev logs [NAME] [-f]{directory}
+  break     ./deploy/dev stop {ready["regions"][0]}-1{directory}, then start instead of stop
   stop      {end}
 """
 
 
-def already_up(state: Path) -> str:
+def already_up(state: Path, directory: str) -> str:
     try:
         pid = f" (pid {find_running(state).pid})"
     except NotRunning:
         pid = ""
-    return f"turnfleet is already up in {state}{pid}: ./deploy/dev status shows it, ./deploy/dev down ends it"
+    return f"turnfleet is already up in {state}{pid}: ./deploy/dev status{directory} shows it, ./deploy/dev down{directory} ends it"

@@ -116,6 +116,8 @@ def test_bad_news_begins_the_count_anew() -> None:
 
 def test_a_restarted_agent_that_adopted_its_coturn_loses_nothing() -> None:
     assert up(take(make_record(), make_report(boot_id="agent-boot-2", sequence=1)))
+    assert up(take(make_record(), make_report(boot_id="agent-boot-2", sequence=1, probe=None)))
+    assert not up(take(make_record(), make_report(boot_id="agent-boot-2", sequence=1, probe=None), silence=13.0))
 
 
 def test_a_duplicate_or_overtaken_report_is_stale() -> None:

@@ -71,14 +71,6 @@ async def test_a_cursor_of_another_redis_reads_everything(redis_url: str) -> Non
     await live.close()
 
 
-async def test_a_forgotten_node_is_gone(redis_url: str) -> None:
-    live = LiveState.connect(redis_url)
-    await live.put({"a": make_record()})
-    await live.forget("a")
-    assert (await live.changed_since(0)).records == []
-    await live.close()
-
-
 async def test_more_nodes_than_a_lua_stack_holds(redis_url: str) -> None:
     live = LiveState.connect(redis_url)
     await live.put({f"node-{n}": make_record() for n in range(2_000)})
