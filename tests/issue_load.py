@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -17,10 +18,27 @@ class Answers:
     credential_ids: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    began: list[float] = field(default_factory=list)
+    """When each of `seconds` began."""
 
     def percentile(self, share: float) -> float:
-        ordered = sorted(self.seconds)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return _percentile(self.seconds, share)
+
+    def usual_percentile(self, share: float, *, window_seconds: float = 5.0) -> float:
+        """The median, over windows of that length, of the window's percentile.
+
+        One stall of a shared machine spoils one window; what is slow all the time is slow in each of them.
+        """
+        first = min(self.began)
+        windows: dict[int, list[float]] = {}
+        for began, seconds in zip(self.began, self.seconds, strict=True):
+            windows.setdefault(int((began - first) / window_seconds), []).append(seconds)
+        return statistics.median(_percentile(each, share) for each in windows.values())
+
+
+def _percentile(seconds: list[float], share: float) -> float:
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 class IssueConnection:
@@ -47,6 +65,7 @@ class IssueConnection:
         if not head.startswith(b"HTTP/1.1 200 "):
             answers.failures.append(head.split(b"\r\n")[0].decode())
             return False
+        answers.began.append(started)
         answers.seconds.append(time.perf_counter() - started)
         answers.credential_ids.append(head.split(b"x-credential-id: ")[1][:36].decode())
         return True

@@ -74,6 +74,13 @@ class Application:
             client.close()
         raise AssertionError(f"{server.url} allocated {relayed}")
 
+    async def is_refused(self, server: TurnServer) -> bool:
+        try:
+            await self.refusal(server)
+        except AssertionError:
+            return False
+        return True
+
 
 def server_of(answer: httpx.Response, transport: str) -> TurnServer:
     servers = turn_servers(answer.json()["iceServers"])
