@@ -72,3 +72,11 @@ def test_a_command_without_settings_ends_with_a_sentence_and_status_2(command: l
     assert ended.returncode == 2
     assert "TURNFLEET_DATABASE_URL is not set" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_without_the_server_extra_the_command_says_what_to_install() -> None:
+    program = "import sys; sys.modules['typer'] = None; from controlplane.__main__ import run; run()"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "pip install 'turnfleet[server]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
