@@ -13,7 +13,7 @@ def run() -> None:
         if error.name is None or error.name.split(".")[0] == "controlplane":
             raise
         sys.exit(
-            f"turnfleet: {error.name} is missing: the control plane needs more than the agent. pip install 'turnfleet[server]'"
+            f"turnfleet: {error.name} is missing: the control plane needs its extra. pip install 'turnfleet[server]'"
         )
     run_command()
 
