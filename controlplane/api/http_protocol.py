@@ -18,7 +18,8 @@ MAX_HEADER_LINES = 100
 class EdgeProtocol(HttpToolsProtocol):
     """For uvicorn's `http` setting."""
 
-    _header_bytes = 0
+    _head_bytes = 0
+    _in_head = False
     _refused = False
 
     def data_received(self, data: bytes) -> None:
@@ -35,20 +36,20 @@ class EdgeProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             if not self._refused:
                 self.send_400_response("The request cannot be read as HTTP.")
+        else:
+            if self._in_head:  # headers that never end
+                self._head_bytes += len(data)
+                self._refuse_if(self._head_bytes > MAX_HEADER_BYTES)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._header_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._count(len(name) + len(value) + 4)
+        self._in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
+        headers = self.headers
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers)
+        self._refuse_if(size > MAX_HEADER_BYTES or len(headers) > MAX_HEADER_LINES)
         if not self._refused and not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -60,12 +61,10 @@ class EdgeProtocol(HttpToolsProtocol):
         if not self._refused and not self.parser.should_upgrade():
             super().on_message_complete()
 
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if not self._refused and (self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADER_LINES):
+    def _refuse_if(self, too_large: bool) -> None:
+        if too_large and not self._refused:
             self._refused = True
-            problem = PROBLEMS["headers_too_large"]
-            body = problem.meaning.encode()
+            body = PROBLEMS["headers_too_large"].meaning.encode()
             self.transport.write(
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
                 b"content-length: " + str(len(body)).encode() + b"\r\n\r\n" + body
