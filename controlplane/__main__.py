@@ -12,9 +12,7 @@ def run() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "controlplane":
             raise
-        sys.exit(
-            f"turnfleet: {error.name} is missing: the control plane needs its extra. pip install 'turnfleet[server]'"
-        )
+        sys.exit(f"turnfleet: {error.name} is missing: the control plane needs its extra. pip install 'turnfleet[server]'")
     run_command()
 
 

@@ -44,6 +44,7 @@ from controlplane.redis_store.live_state import LiveState
 from controlplane.settings import Settings, SettingsError, read_settings
 from controlplane.telemetry.logs import set_up_logs
 from controlplane.telemetry.metrics import Metrics
+from controlplane.wire.fleet_api import is_slug
 
 _KEEP_ALIVE_SECONDS = 75
 """uvicorn's 5 s would close the agents' connections between two heartbeats."""
@@ -66,8 +67,9 @@ class _FleetReader:
         self.database = Database(settings.database_url)
         self.live = LiveState.connect(settings.redis_url)
         self.keeper = FleetKeeper(self.live, Policy())
-        self.directory = Directory(self.database, self._directory_changed)
-        self.authenticator = Authenticator(self.database, self.directory)
+        self.lookups = Database(settings.database_url, connections=2)
+        self.directory = Directory(self.database, self.lookups, self._directory_changed)
+        self.authenticator = Authenticator(self.database, self.lookups, self.directory)
 
     async def _directory_changed(self) -> None:
         self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
@@ -81,6 +83,7 @@ class _FleetReader:
 
     async def close(self) -> None:
         await self.live.close()
+        await self.lookups.close()
         await self.database.close()
 
 
@@ -142,13 +145,6 @@ def _credential_sink(database: Database) -> Callable[[Sequence[Issue]], Awaitabl
     return sink
 
 
-class _Server(uvicorn.Server):
-    """uvicorn inside our own loop: signals are ours, so that the process ends with status 0 after a clean stop."""
-
-    def install_signal_handlers(self) -> None:
-        return
-
-
 async def _serve(settings: Settings) -> None:
     reader = _FleetReader(settings)
     locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
@@ -171,7 +167,7 @@ async def _serve(settings: Settings) -> None:
     if settings.metrics_port:
         services.metrics.serve(settings.metrics_host, settings.metrics_port)
     await reader.start()
-    server = _Server(
+    server = uvicorn.Server(
         uvicorn.Config(
             make_app(services),
             host=settings.api_host,
@@ -189,6 +185,8 @@ async def _serve(settings: Settings) -> None:
             backlog=2048,
         )
     )
+    # uvicorn stops at the signal by itself and then raises it once more: without a handler of ours that would be the end,
+    # before the journal is shipped.
     _on_stop(lambda: setattr(server, "should_exit", True))
     # The framework's own objects never die: not looking at them again keeps collections out of the slowest requests.
     gc.collect()
@@ -300,6 +298,13 @@ def admin_bootstrap(
         typer.echo(f"{output} is there already: nothing was made.")
         return
 
+    for slug in (organization, project):
+        if not is_slug(slug):
+            typer.echo(f"turnfleet: {slug!r} is no slug: 1 to 63 lower-case letters, digits and '-'.", err=True)
+            raise typer.Exit(2)
+    # Opened first: tokens that cannot be written down would be lost.
+    descriptor = None if output is None else os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
     async def run() -> str:
         database = Database(settings.database_url, statement_seconds=10.0)
         try:
@@ -320,10 +325,9 @@ def admin_bootstrap(
     except DatabaseUnavailableError as error:
         typer.echo(f"turnfleet: {error}. Is it running, and was `turnfleet admin migrate` run?", err=True)
         raise typer.Exit(1) from None
-    if output is None:
+    if descriptor is None:
         typer.echo(tokens)
         return
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(descriptor, 0o600)  # the file may have been there before, for all to read
     with os.fdopen(descriptor, "w") as file:
         file.write(tokens + "\n")

@@ -74,12 +74,12 @@ def make_heartbeat_route(services: Services) -> ASGIApp:
             node = await authenticate_node(services.directory, bearer_token(scope))
             beat = decode_json(await read_body(receive, limit_bytes=_BODY_LIMIT_BYTES), Heartbeat)
         except Exception as error:
-            problem = problem_for(error)
+            problem = problem_for(error, request_id)
             services.metrics.heartbeats.labels(problem.problem.code).inc()
             await send_problem(send, problem, request_id)
             return
         versions, drifted = services.secrets.check(node, [(each.version, each.digest) for each in beat.secrets])
-        now = time.time()
+        now = time.time() - services.directory.clock_offset_seconds  # PostgreSQL's clock, so that all replicas judge alike
         report = to_report(beat, received_unix=now, secret_versions=versions, secrets_drifted=drifted)
         taken = accept_heartbeat(services.keeper, node, report)
         services.metrics.heartbeats.labels("taken" if taken else "stale").inc()

@@ -21,7 +21,7 @@ BODY_LIMIT_BYTES = 16 * 1024
 _MAX_FORM_FIELDS = 100
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _TAG_RULE = "1 to 100 characters of letters, digits, '-' and '_'"
-_SLUG_MAX = 63
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _DIGITS_MAX = 9
 """A longer number is beyond every bound."""
 
@@ -93,14 +93,13 @@ def decode_ice(
 
     def region(name: str) -> str | None:
         value = given(name)
-        if value is not None and (not isinstance(value, str) or len(value) > _SLUG_MAX):
+        if value is not None and (not isinstance(value, str) or not _SLUG.fullmatch(value)):
             errors.append(FieldError(field=name, message="must be a region's slug"))
             return None
         return value
 
-    def whole(name: str, default: int, high: int) -> int:
-        value = given(name)
-        if value is None:
+    def whole(name: str, default: int, high: int, value: Any) -> int:
+        if value is None or value == "":
             return default
         number = value
         if (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _DIGITS_MAX) or (
@@ -113,14 +112,14 @@ def decode_ice(
         return number
 
     checked = IceQuery(
-        ttl_seconds=whole("ttl", min(policy.default_ttl_seconds, max_ttl_seconds), max_ttl_seconds),
+        ttl_seconds=whole("ttl", min(policy.default_ttl_seconds, max_ttl_seconds), max_ttl_seconds, given("ttl")),
         client_address=client_address,
         initiator_client=tag("initiator_client"),
         receiver_client=tag("receiver_client"),
         room=tag("room"),
         fixed_region=region("fixed_region"),
         preferred_region=_hint(given("preferred_region")) or _hint(given("preffered_region")),
-        servers=whole("servers", 1, MAX_SERVERS),
+        servers=whole("servers", 1, MAX_SERVERS, query.get("servers")),
         explain=query.get("explain", "").lower() in {"true", "1"},
     )
     if errors:
@@ -131,4 +130,4 @@ def decode_ice(
 
 def _hint(value: Any) -> str | None:
     """preferred_region is a hint, never an error: what cannot be a slug counts as absent."""
-    return value if isinstance(value, str) and 0 < len(value) <= _SLUG_MAX else None
+    return value if isinstance(value, str) and _SLUG.fullmatch(value) else None

@@ -29,6 +29,7 @@ from controlplane.wire.fleet_api import (
     Overview,
     RegionBody,
     Totals,
+    is_slug,
 )
 from controlplane.wire.problem import FieldError
 
@@ -79,7 +80,7 @@ async def list_fleet_regions(request: Request[Any, Any, Any]) -> Response[bytes]
 async def put_fleet_region(request: Request[Any, Any, Any], slug: FromPath[str]) -> Response[bytes]:
     """Make a region, or change its name and place."""
     services = services_of(request)
-    if not _is_slug(slug):
+    if not is_slug(slug):
         raise ProblemError("fields_invalid", "A region's slug is 1 to 63 lower-case letters, digits and '-'.")
     body = await read_json(request, RegionBody)
     region = Region(
@@ -88,7 +89,7 @@ async def put_fleet_region(request: Request[Any, Any, Any], slug: FromPath[str])
     await put_region(services.database, region)
     await services.directory.refresh()
     states = [state for state in services.keeper.view.states(now=time.monotonic()) if state.node.region == slug]
-    return answer(to_fleet_region(region, states))
+    return answer(to_fleet_region(region, states, is_operational=_is_operational(services, slug)))
 
 
 @get("/api/v1/fleet/nodes", guards=[require_scope], opt=_READ)
@@ -150,14 +151,19 @@ async def create_join_token(request: Request[Any, Any, Any]) -> Response[bytes]:
     return answer(JoinTokenView(join_token=token.reveal(), region=body.region, name=body.name, expires_at=expires_at), status=201)
 
 
-def _is_slug(text: str) -> bool:
-    return 0 < len(text) <= 63 and text.strip("-") == text and all(char in "abcdefghijklmnopqrstuvwxyz0123456789-" for char in text)  # noqa: PLR2004
-
-
 def _regions(services: Services, states: list[NodeState]) -> list[FleetRegionView]:
     grouped = nodes_by_region(states)
     view = services.keeper.view
-    return [to_fleet_region(view.regions[slug], grouped.get(slug, [])) for slug in sorted(view.regions)]
+    return [
+        to_fleet_region(view.regions[slug], grouped.get(slug, []), is_operational=_is_operational(services, slug))
+        for slug in sorted(view.regions)
+    ]
+
+
+def _is_operational(services: Services, slug: str) -> bool:
+    """As GET /regions says it: by the table that selection reads."""
+    table = services.keeper.view.table.regions.get(slug)
+    return table is not None and bool(table.contenders)
 
 
 def _degraded(services: Services) -> Degraded:

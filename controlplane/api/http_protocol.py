@@ -21,14 +21,18 @@ class EdgeProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = False
     _refused = False
+    headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - the parent's, anew for each message; here before the first
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._is_refused():
             return
         self._unset_keepalive_if_required()
+        began_in_head = self._in_head
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            if self._is_refused():
+                return
             # The parser stopped after the headers. Read the request again as one that offers nothing, then its body.
             head = self._head_without_offer()
             self.parser = httptools.HttpRequestParser(self)
@@ -37,9 +41,11 @@ class EdgeProtocol(HttpToolsProtocol):
             if not self._refused:
                 self.send_400_response("The request cannot be read as HTTP.")
         else:
-            if self._in_head:  # headers that never end
+            if self._in_head and began_in_head:  # headers that never end; the packet they began in may hold a body before them
                 self._head_bytes += len(data)
                 self._refuse_if(self._head_bytes > MAX_HEADER_BYTES)
+            elif not self._in_head:  # trailers come as headers do
+                self._refuse_if(len(self.headers) > MAX_HEADER_LINES)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -47,6 +53,10 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self.parser.get_method() == b"CONNECT":  # whatever follows would be somebody else's protocol
+            self._refused = True
+            self.send_400_response("This server is no proxy: CONNECT is not served.")
+            return
         headers = self.headers
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers)
         self._refuse_if(size > MAX_HEADER_BYTES or len(headers) > MAX_HEADER_LINES)
@@ -60,6 +70,9 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._refused and not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def _is_refused(self) -> bool:
+        return self._refused
 
     def _refuse_if(self, too_large: bool) -> None:
         if too_large and not self._refused:

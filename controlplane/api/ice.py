@@ -47,7 +47,7 @@ def make_ice_route(services: Services) -> ASGIApp:
             body = await read_body(receive, limit_bytes=BODY_LIMIT_BYTES)
             issued = await _issue(services, scope, principal, body)
         except Exception as error:
-            problem = problem_for(error)
+            problem = problem_for(error, request_id)
             services.metrics.refusals.labels(problem.problem.code).inc()
             await send_problem(send, problem, request_id)
             return

@@ -55,7 +55,7 @@ _IN_OTHER_WORDS = {
 }
 
 
-def problem_for(error: Exception) -> ProblemError:
+def problem_for(error: Exception, request_id: str) -> ProblemError:
     """The problem that an exception is answered with. An unexpected one is logged and becomes internal_error."""
     if isinstance(error, ProblemError):
         return error
@@ -68,7 +68,7 @@ def problem_for(error: Exception) -> ProblemError:
         return ProblemError(
             code, PROBLEMS[code].meaning, headers=[(k, v) for k, v in (error.headers or {}).items() if k.lower() == "allow"]
         )
-    log.error("request_failed", exc_info=error)
+    log.error("request_failed", request_id=request_id, exc_info=error)
     return ProblemError("internal_error", "An unexpected fault; it was logged under this request id.")
 
 
@@ -96,5 +96,6 @@ def encode_problem(problem: ProblemError, request_id: str) -> tuple[int, list[tu
 
 def answer_problem(request: Request, error: Exception) -> Response[bytes]:  # type: ignore[type-arg]
     """Litestar's exception handler for everything."""
-    status, headers, body = encode_problem(problem_for(error), request.scope["state"].get("request_id", ""))
+    request_id = request.scope["state"].get("request_id", "")
+    status, headers, body = encode_problem(problem_for(error, request_id), request_id)
     return Response(body, status_code=status, headers=dict(headers), media_type=MediaType.TEXT)

@@ -29,6 +29,8 @@ async def read_body(receive: Receive, *, limit_bytes: int) -> bytes:
     body: bytes = message.get("body", b"")  # type: ignore[assignment]
     while message.get("more_body", False) and len(body) <= limit_bytes:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ProblemError("body_malformed", "The connection was closed before the whole body was there.")
         body += message.get("body", b"")  # type: ignore[operator]
     if len(body) > limit_bytes:
         raise ProblemError(

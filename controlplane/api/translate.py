@@ -160,7 +160,7 @@ def count_by_health(states: Iterable[NodeState]) -> dict[str, int]:
     return {health.value: counted[health] for health in Health}
 
 
-def to_fleet_region(region: Region, states: Sequence[NodeState]) -> fleet_api.FleetRegionView:
+def to_fleet_region(region: Region, states: Sequence[NodeState], *, is_operational: bool) -> fleet_api.FleetRegionView:
     serving = [state for state in states if state.eligible and state.safe is not None and state.record is not None]
     bits = sum(state.record.report.load.bits_per_second for state in states if state.record is not None)
     carried = sum(state.utilisation * state.safe.bits_per_second for state in serving if state.safe is not None)
@@ -173,7 +173,7 @@ def to_fleet_region(region: Region, states: Sequence[NodeState]) -> fleet_api.Fl
         latitude=region.latitude,
         longitude=region.longitude,
         is_online=any(state.verdict.health in {Health.UP, Health.SUSPECT} for state in states),
-        is_operational=bool(serving),
+        is_operational=is_operational,
         nodes=len(states),
         nodes_by_health=count_by_health(states),
         eligible_nodes=len(serving),

@@ -17,7 +17,7 @@ def bad_news(report: Report, *, policy: Policy) -> HealthReason | None:
         return HealthReason.COTURN_DEAD
     if abs(report.clock_offset_seconds) > policy.clock_offset_limit_seconds:
         return HealthReason.CLOCK_OFFSET
-    if report.probe is None:
+    if report.probe is None or report.probe.age_seconds > policy.probe_age_limit_seconds:
         return HealthReason.PROBE_MISSING
     if not report.probe.ok:
         return HealthReason.PROBE_FAILED
@@ -50,9 +50,11 @@ def accept(
         and previous.report.coturn_boot_id == report.coturn_boot_id
         and silence_seconds <= policy.down_after_intervals * interval_seconds
     )
-    if previous is not None and unbroken and report.probe is None:
-        # A restarted agent that adopted the same coturn has not probed it yet: the last probe is a few seconds old and stands.
-        report = replace(report, probe=previous.report.probe)
+    if previous is not None and unbroken and report.probe is None and previous.report.probe is not None:
+        # A restarted agent that adopted the same coturn has not probed it yet: the last probe stands, and grows old.
+        last = previous.report.probe
+        report = replace(report, probe=replace(last, age_seconds=last.age_seconds + silence_seconds))
+    report = _with_clock_offset(previous, report)
     if bad_news(report, policy=policy) is not None:
         return NodeRecord(report=report, received_at=received_at, good_streak=0, proved_at=None)
     if previous is None or not unbroken:
@@ -60,6 +62,18 @@ def accept(
     streak = previous.good_streak + 1
     proved_at = previous.proved_at or (received_at if streak >= policy.good_reports_to_return else None)
     return NodeRecord(report=report, received_at=received_at, good_streak=streak, proved_at=proved_at)
+
+
+def _with_clock_offset(previous: NodeRecord | None, report: Report) -> Report:
+    """The larger of two measurements in a row.
+
+    A report that came late, or that this process took in late, makes a node's clock look slow; nothing makes it look fast. So
+    one late report judges nobody, and a clock that really is slow is seen at its second report.
+    """
+    measured = report.clock_offset_seconds
+    before = None if previous is None else previous.report.clock_offset_measured_seconds
+    offset = measured if before is None else max(measured, before)
+    return replace(report, clock_offset_seconds=offset, clock_offset_measured_seconds=measured)
 
 
 def say_goodbye(record: NodeRecord, *, sequence: int, received_at: datetime) -> NodeRecord:

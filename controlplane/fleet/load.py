@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from controlplane.fleet.model import Capacity, Load
 from controlplane.fleet.policy import Policy
 
+_SMALLEST = 1e-3
+"""Nothing is divided by zero, whatever a node states."""
+
 
 def safe_capacity(capacity: float, *, burst: float, deviations: float) -> float:
     """S(C) = (sqrt(h^2 + C) - h)^2 with h = z sqrt(beta) / 2, in the unit of `capacity` and `burst`.
@@ -17,7 +20,7 @@ def safe_capacity(capacity: float, *, burst: float, deviations: float) -> float:
     with 4.3 Mbit/s, 250 -> 193 and 5000 -> 4716 Mbit/s.
     """
     half = deviations * math.sqrt(burst) / 2
-    return float((math.sqrt(half * half + capacity) - half) ** 2)
+    return max(_SMALLEST, float((math.sqrt(half * half + capacity) - half) ** 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,7 +160,7 @@ class Report:
     boot_id: str
     sequence: int
     clock_offset_seconds: float
-    """The node's clock minus ours, transit included."""
+    """The node's clock minus ours: the larger of this report's and the one before's measurement (see heartbeat.accept)."""
     coturn_state: CoturnState
     coturn_version: str | None
     coturn_boot_id: str | None
@@ -175,6 +175,8 @@ class Report:
     agent_version: str = ""
     goodbye: bool = False
     coturn_started_age_seconds: float | None = None
+    clock_offset_measured_seconds: float | None = None
+    """This report's own measurement, transit and our delay included; None before it was taken in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

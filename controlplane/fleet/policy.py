@@ -21,6 +21,8 @@ class Policy:
     """One good report may be luck between two deaths; two cost 2 s."""
     clock_offset_limit_seconds: float = 5.0
     """At +30 s every credential of the default TTL is refused; 5 s leaves room for a slow round trip, not for a wrong clock."""
+    probe_age_limit_seconds: float = 30.0
+    """An agent probes every few seconds; a probe older than this says nothing about now."""
     silence_hold_seconds: float = 600.0
     """How long silence removes nobody while this replica cannot see the fleet: bounded, or it would last for ever."""
 

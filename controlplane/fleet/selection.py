@@ -138,7 +138,8 @@ def _choose_region(
     nearest = ranked[0].slug if ranked else None
     if ranked is None:
         ranked = [RankedRegion(slug=slug, rtt_milliseconds=0.0) for slug in sorted(table.regions)]
-    available = [each for each in ranked if table.regions[each.slug].contenders]
+    # A region that was made a moment ago is ranked already, and in the table at its next rebuild.
+    available = [each for each in ranked if each.slug in table.regions and table.regions[each.slug].contenders]
     bands = _bands(available, policy=policy)
     if preferred is not None and table.regions[preferred].contenders:
         own = RankedRegion(slug=preferred, rtt_milliseconds=0.0)
@@ -157,10 +158,10 @@ def _choose_region(
             _note(trace, region, "spilled", pick.rtt_milliseconds)
             members.remove(pick)
             spilled = True
-    # Everybody refused: the emptiest of the two nearest bands is better than nothing, up to the overload limit.
+    # Everybody refused: the emptiest of the two nearest bands is better than nothing. (Who is overloaded is no contender.)
     last = [table.regions[each.slug] for band in bands[:2] for each in band]
     emptiest = min(last, key=lambda region: region.utilisation, default=None)
-    if emptiest is None or emptiest.utilisation >= policy.overload_limit_utilisation:
+    if emptiest is None:
         return None
     _note(trace, emptiest, "accepted", None)
     return emptiest, _reason(emptiest.region.slug, nearest, preferred, bands, spilled=spilled)
@@ -176,7 +177,7 @@ def _draw_two(table: FleetTable, members: Sequence[RankedRegion], *, draw: Draw,
         left = list(members)
         for _ in range(2):
             free = [
-                max(1.0, policy.eligible_below_utilisation * region.safe_bits_per_second - region.bits_per_second)
+                max(1.0, (policy.eligible_below_utilisation - region.utilisation) * region.safe_bits_per_second)
                 for region in (table.regions[each.slug] for each in left)
             ]
             point = draw() * sum(free)
@@ -206,6 +207,7 @@ def _reason(
 
 def _choose_nodes(region: RegionTable, servers: int, *, draw: Draw, policy: Policy, trace: Trace | None) -> tuple[Contender, ...]:
     """Best of `choices` sampled by safe capacity; `servers` of them, each counted with its share of the credential."""
+    servers = min(servers, len(region.contenders))
     bits = policy.credential_bits_per_second / servers
     allocations = policy.credential_allocations / servers
     sampled = region.sample(max(policy.choices, servers), draw)

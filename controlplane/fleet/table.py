@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -44,7 +44,7 @@ class RegionTable:
     contenders: tuple[Contender, ...]
     """Of the best health there is: suspect nodes only when there is no other. Those above the overload limit are left out."""
     safe_bits_per_second: float = 0.0
-    bits_per_second: float = 0.0
+    _weighted_load: float = 0.0
     _cumulative: list[float] = field(default_factory=list)
     _bits: list[float] = field(default_factory=list)
     _allocations: list[float] = field(default_factory=list)
@@ -54,12 +54,12 @@ class RegionTable:
         self._bits = [each.bits_per_second for each in self.contenders]
         self._allocations = [each.allocations for each in self.contenders]
         self.safe_bits_per_second = sum(each.safe_bits_per_second for each in self.contenders)
-        self.bits_per_second = sum(self._bits)
+        self._weighted_load = sum(self.score(index) * each.safe_bits_per_second for index, each in enumerate(self.contenders))
 
     @property
     def utilisation(self) -> float:
-        """Load over safe capacity of all contenders; infinite when there are none."""
-        return self.bits_per_second / self.safe_bits_per_second if self.contenders else float("inf")
+        """The contenders' utilisation, weighted by their safe capacity; infinite when there are none."""
+        return self._weighted_load / self.safe_bits_per_second if self.contenders else float("inf")
 
     def score(self, index: int, bits_per_second: float = 0.0, allocations: float = 0.0) -> float:
         """The utilisation that the contender would have with that much more."""
@@ -95,9 +95,10 @@ class RegionTable:
 
     def place(self, index: int, bits_per_second: float, allocations: float) -> None:
         """Count a placement, so that the next choice on this table sees it."""
+        before = self.score(index)
         self._bits[index] += bits_per_second
         self._allocations[index] += allocations
-        self.bits_per_second += bits_per_second
+        self._weighted_load += (self.score(index) - before) * self.contenders[index].safe_bits_per_second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,3 @@ class FleetTable:
     regions: dict[str, RegionTable]
     held: bool = False
     """Silence removes nobody now, because this replica cannot see the fleet: answers are marked degraded."""
-
-    def available(self, slugs: Sequence[str]) -> list[RegionTable]:
-        return [self.regions[slug] for slug in slugs if slug in self.regions and self.regions[slug].contenders]

@@ -37,7 +37,9 @@ def accept_heartbeat(keeper: FleetKeeper, node: Node, report: Report) -> bool:
     previous = view.records.get(node.node_id)
     if is_stale(previous, report):
         return False
-    silence = 0.0 if previous is None else time.monotonic() - view.received[node.node_id]
+    now = time.monotonic()
+    # While the silence is ours it breaks no streak either: the node may have reported to another replica all the time.
+    silence = 0.0 if previous is None or view.silence_held(now) else now - view.received[node.node_id]
     record = accept(
         previous,
         report,

@@ -47,7 +47,6 @@ class Principal:
     """Who asks, and what for."""
 
     token: Token
-    sha256_hex: str
 
     @property
     def token_id(self) -> str:
@@ -60,8 +59,10 @@ class Principal:
 class Authenticator:
     """The in-memory cache of tokens. One per replica; `confirm()` is called when the directory's version moved."""
 
-    def __init__(self, database: Database, directory: Directory) -> None:
+    def __init__(self, database: Database, lookups: Database, directory: Directory) -> None:
+        """`lookups` is asked about tokens that strangers send: a pool of its own, so that they cannot use up `database`."""
         self._database = database
+        self._lookups = lookups
         self._directory = directory
         self._known: dict[bytes, Principal] = {}
         self._checked_at: dict[bytes, float] = {}
@@ -109,7 +110,7 @@ class Authenticator:
 
     async def _look_up(self, token_id: str, digest: bytes) -> Principal | None:
         now = time.monotonic()
-        token = await token_by_id(self._database, token_id)
+        token = await token_by_id(self._lookups, token_id)
         if token is None or not hmac.compare_digest(token.sha256, digest):
             if len(self._refused) >= _REFUSALS_REMEMBERED:
                 self._refused.clear()
@@ -118,7 +119,7 @@ class Authenticator:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
             self._checked_at.clear()
-        principal = Principal(token=token, sha256_hex=digest.hex())
+        principal = Principal(token=token)
         self._known[digest] = principal
         self._checked_at[digest] = now
         return principal
@@ -136,7 +137,7 @@ class Authenticator:
                 del self._known[digest]
                 del self._checked_at[digest]
             else:
-                self._known[digest] = Principal(token=token, sha256_hex=principal.sha256_hex)
+                self._known[digest] = Principal(token=token)
                 self._checked_at[digest] = asked
 
     def project_of(self, principal: Principal, named: str | None) -> Project:

@@ -17,6 +17,9 @@ from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.tenants import Project, all_projects
 
 _PERIOD_SECONDS = 1.0
+_UNKNOWN_REMEMBERED = 10_000
+_UNKNOWN_SECONDS = 5.0
+"""A wrong node token that is tried again and again asks PostgreSQL once in this time."""
 
 log = structlog.get_logger()
 
@@ -24,8 +27,9 @@ log = structlog.get_logger()
 class Directory:
     """Kept through a PostgreSQL outage as it last was. Run `run()` as a task; `changed` is called after every new reading."""
 
-    def __init__(self, database: Database, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, database: Database, lookups: Database, changed: Callable[[], Awaitable[None]]) -> None:
         self._database = database
+        self._lookups = lookups
         self._changed = changed
         self.version = 0
         """0 until it was read once."""
@@ -33,6 +37,7 @@ class Directory:
         self.nodes: dict[str, Node] = {}
         self.projects: dict[UUID, Project] = {}
         self._by_token: dict[bytes, Node] = {}
+        self._unknown_until: dict[bytes, float] = {}
         self.confirmed_at = 0.0
         """Monotonic: when PostgreSQL last said that this is still so."""
         self.clock_offset_seconds = 0.0
@@ -80,8 +85,14 @@ class Directory:
         known = self._by_token.get(sha256)
         if known is not None:
             return known
-        node = await node_by_token(self._database, sha256)
-        if node is not None:
+        if self._unknown_until.get(sha256, 0.0) > time.monotonic():
+            return None
+        node = await node_by_token(self._lookups, sha256)
+        if node is None:
+            if len(self._unknown_until) >= _UNKNOWN_REMEMBERED:
+                self._unknown_until.clear()
+            self._unknown_until[sha256] = time.monotonic() + _UNKNOWN_SECONDS
+        else:
             self.nodes[node.node_id] = node
             self._by_token[sha256] = node
             await self._changed()

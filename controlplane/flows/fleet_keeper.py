@@ -50,6 +50,10 @@ class FleetKeeper:
             tasks.create_task(self._rebuild_forever(), name="fleet-rebuild")
             tasks.create_task(self._write_forever(), name="fleet-write")
 
+    @property
+    def _late_seconds(self) -> float:
+        return self.view.policy.suspect_after_intervals * self.view.interval_seconds
+
     def heard(self, node_id: str, record: NodeRecord, *, news: bool) -> None:
         """A report that reached this replica: seen here at once, by the others after their next reading."""
         self.view.put_record(node_id, record, received=time.monotonic())
@@ -80,6 +84,9 @@ class FleetKeeper:
             if self.view.blind_since is not None:
                 log.info("fleet_view_seeing", blind_seconds=round(before - self.view.blind_since, 1))
             self._seeing_since = before
+        if self.read_at is None and changes.records and min(seen.age_seconds for seen in changes.records) > self._late_seconds:
+            # Everybody is late at our first look: it was the control plane that was away. Give them the time of a lease.
+            self.view.blind_since = before
         for seen in changes.records:
             self.view.put_record(seen.node_id, seen.record, received=before - seen.age_seconds)
         if changes.unreadable:

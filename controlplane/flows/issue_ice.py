@@ -84,15 +84,6 @@ class IceIssuer:
         )
         if isinstance(selection, Refusal):
             return selection
-        now = time.monotonic()
-        share = len(selection.contenders)
-        for contender in selection.contenders:
-            view.place(
-                contender.node_id,
-                now=now,
-                bits_per_second=policy.credential_bits_per_second / share,
-                allocations=policy.credential_allocations / share,
-            )
         issued_at = datetime.now(UTC)
         expires_at = issued_at + timedelta(seconds=query.ttl_seconds)
         credential_id = uuid7()
@@ -128,6 +119,15 @@ class IceIssuer:
                 )
             )
         )
+        now = time.monotonic()
+        share = len(selection.contenders)
+        for contender in selection.contenders:
+            view.place(
+                contender.node_id,
+                now=now,
+                bits_per_second=policy.credential_bits_per_second / share,
+                allocations=policy.credential_allocations / share,
+            )
         return issued
 
     def _ranked(self, query: IceQuery) -> list[RankedRegion] | None:

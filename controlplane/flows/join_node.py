@@ -14,9 +14,6 @@ from controlplane.postgres_store.joining import JoinRefusal, insert_join_token, 
 from controlplane.wire.redacted import Redacted
 from controlplane.wire.token_format import RANDOM_BYTES_NEEDED, make_token, parse_token
 
-DEFAULT_TTL_SECONDS = 3600
-MAX_TTL_SECONDS = 7 * 86_400
-
 log = structlog.get_logger()
 
 

@@ -26,6 +26,8 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """Write an event for every node whose health is another than was last told. Raises DatabaseUnavailableError."""
+        if self._keeper.view.silence_held(time.monotonic()) or not self._keeper.seeing:
+            return 0  # what we do not see is no news about the fleet
         if self._told is None:
             self._told = await last_health(self._database)
         now = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -57,7 +58,9 @@ class JobRunner:
         # A late job runs once instead of being dropped (the library's default grace is one second).
         scheduler = AsyncIOScheduler(job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1})
         for job in self._make_jobs(epoch):
-            scheduler.add_job(self._guarded(job), IntervalTrigger(seconds=job.every_seconds), id=job.name)
+            scheduler.add_job(
+                self._guarded(job), IntervalTrigger(seconds=job.every_seconds), id=job.name, next_run_time=datetime.now(UTC)
+            )
         scheduler.start()
         self._metrics.leading.set(1)
         log.info("jobs_leading", epoch=epoch)

@@ -7,7 +7,11 @@ import os
 from pathlib import Path
 
 _LOCK_NAME = "lock"
+TRIAL_NAME = "trial"
+"""What a journal whose disk failed writes to see whether it takes writes again."""
+_GATE_NAME = "gate"
 _SUFFIX = ".log"
+_DAMAGED_SUFFIX = ".damaged"
 
 
 class FolderLock:
@@ -31,6 +35,24 @@ class FolderLock:
         os.close(self._descriptor)
 
 
+class GateLock:
+    """Held for a moment around making, adopting and removing folders in one journal root, by whichever process does it.
+
+    Without it an adopter could lock and remove the folder of a process that has made it and not locked it yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / _GATE_NAME
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
 def segment_path(folder: Path, number: int) -> Path:
     return folder / f"{number:08d}{_SUFFIX}"
 
@@ -38,6 +60,16 @@ def segment_path(folder: Path, number: int) -> Path:
 def segment_numbers(folder: Path) -> list[int]:
     """The segments that exist, oldest first."""
     return sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+
+
+def set_damaged_aside(folder: Path, number: int) -> None:
+    """Keep a segment for people: what stands behind the damage can no longer be told from it."""
+    path = segment_path(folder, number)
+    path.rename(path.with_suffix(_DAMAGED_SUFFIX))
+
+
+def is_damaged(folder: Path) -> bool:
+    return any(folder.glob(f"*{_DAMAGED_SUFFIX}"))
 
 
 def sync_folder(folder: Path) -> None:
@@ -53,5 +85,6 @@ def remove_folder(folder: Path) -> None:
     """Remove an emptied journal folder. The lock goes last, so that nobody adopts half of it."""
     for number in segment_numbers(folder):
         segment_path(folder, number).unlink(missing_ok=True)
+    (folder / TRIAL_NAME).unlink(missing_ok=True)
     (folder / _LOCK_NAME).unlink(missing_ok=True)
     folder.rmdir()

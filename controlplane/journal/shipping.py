@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -12,7 +15,15 @@ import structlog
 from controlplane.fleet.issue import Issue
 from controlplane.journal.codec import decode_frames, encode_frame
 from controlplane.journal.record import decode_issue, encode_issue
-from controlplane.journal.segments import FolderLock, remove_folder, segment_numbers, segment_path
+from controlplane.journal.segments import (
+    FolderLock,
+    GateLock,
+    is_damaged,
+    remove_folder,
+    segment_numbers,
+    segment_path,
+    set_damaged_aside,
+)
 from controlplane.journal.writer import JournalWriter
 
 BATCH_RECORDS = 1000
@@ -21,6 +32,9 @@ _GATHER_SECONDS = 0.05
 """Records of the next moments share a batch; well inside the 200 ms within which a record is to be shipped."""
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 _ADOPT_EVERY_SECONDS = 15.0
+_TRY_AGAIN_SECONDS = 1.0
+_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A journal's folder is named by a UUID."""
 
 REJECTED_NAME = "rejected.journal"
 """Beside the journals' folders: frames that PostgreSQL will never take, kept for people."""
@@ -54,6 +68,7 @@ class Shipper:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._ship_own(), name="journal-ship")
             tasks.create_task(self._adopt_orphans(), name="journal-adopt")
+            tasks.create_task(self._try_again(), name="journal-try-again")
 
     async def drain(self) -> bool:
         """At the end of the process, after the writer was closed: one try to ship the rest. True when nothing is left."""
@@ -82,11 +97,17 @@ class Shipper:
                 await self._remove_shipped_segment()
             return False
         end = durable if self._segment == newest else None
-        records, consumed, done = await asyncio.to_thread(_read_batch, self._writer.folder, self._segment, self._offset, end)
-        await self._hand_over(records)
-        self._offset += consumed
-        self._writer.backlog_bytes = max(0, self._writer.backlog_bytes - consumed)
-        if done and self._segment < newest:
+        batch = await asyncio.to_thread(_read_batch, self._writer.folder, self._segment, self._offset, end)
+        await self._hand_over(batch.payloads)
+        self._offset += batch.consumed
+        self._writer.backlog_bytes = max(0, self._writer.backlog_bytes - batch.consumed)
+        if self._segment == newest:
+            return batch.consumed > 0  # damaged here, the rest waits for this process' successor
+        if batch.damaged:
+            await asyncio.to_thread(set_damaged_aside, self._writer.folder, self._segment)
+            self._writer.backlog_bytes = max(0, self._writer.backlog_bytes - batch.unread)
+            self._segment, self._offset = self._segment + 1, 0
+        elif batch.done:
             await self._remove_shipped_segment()
         return True
 
@@ -108,8 +129,11 @@ class Shipper:
             rejected += [encode_issue(issue) for issue in refused]
             self.shipped_records += len(records) - len(refused)
         if rejected:
+            try:
+                await asyncio.to_thread(_keep_rejected, self._writer.folder.parent / REJECTED_NAME, rejected)
+            except OSError as error:
+                raise SinkUnavailableError(f"Records that cannot be stored cannot be set aside either: {error}.") from error
             self.rejected_records += len(rejected)
-            await asyncio.to_thread(_keep_rejected, self._writer.folder.parent / REJECTED_NAME, rejected)
             log.error("journal_records_rejected", count=len(rejected), kept_in=REJECTED_NAME)
 
     async def _with_retries(self, action: Callable[[], Awaitable[bool]]) -> bool:
@@ -129,61 +153,109 @@ class Shipper:
             self.sink_failing = False
             return result
 
+    async def _try_again(self) -> None:
+        while True:
+            await asyncio.sleep(_TRY_AGAIN_SECONDS)
+            await self._writer.try_again()
+
     async def _adopt_orphans(self) -> None:
         while True:
-            for folder in await asyncio.to_thread(_sibling_folders, self._writer.folder):
-                await self._adopt(folder)
+            for folder in await asyncio.to_thread(_sibling_journals, self._writer.folder):
+                try:
+                    await self._adopt(folder)
+                except OSError as error:
+                    # Not ours to read, or a disk at fault: it stays, for people or for another try.
+                    log.error("journal_not_adopted", journal=folder.name, reason=str(error))  # noqa: TRY400 - the sentence says it all
             await asyncio.sleep(_ADOPT_EVERY_SECONDS)
 
     async def _adopt(self, folder: Path) -> None:
-        try:
-            lock = await asyncio.to_thread(FolderLock.take, folder)
-        except FileNotFoundError:
-            return  # another process has just adopted and removed it
+        lock = await asyncio.to_thread(_take_orphan, folder)
         if lock is None:
             return
         try:
             for number in await asyncio.to_thread(segment_numbers, folder):
                 await self._ship_orphaned_segment(folder, number)
-            await asyncio.to_thread(remove_folder, folder)
-            self.adopted_journals += 1
-            log.info("journal_adopted", journal=folder.name)
+            if not await asyncio.to_thread(is_damaged, folder):
+                await asyncio.to_thread(_remove_adopted, folder)
+                self.adopted_journals += 1
+                log.info("journal_adopted", journal=folder.name)
         finally:
             lock.release()
 
     async def _ship_orphaned_segment(self, folder: Path, number: int) -> None:
-        offset, done = 0, False
-        while not done:
-            payloads, consumed, done = await asyncio.to_thread(_read_batch, folder, number, offset, None)
-            offset += consumed
+        offset = 0
+        while True:
+            batch = await asyncio.to_thread(_read_batch, folder, number, offset, None)
+            offset += batch.consumed
 
-            async def hand_over(batch: list[bytes] = payloads) -> bool:
-                await self._hand_over(batch)
+            async def hand_over(payloads: list[bytes] = batch.payloads) -> bool:
+                await self._hand_over(payloads)
                 return True
 
             await self._with_retries(hand_over)
+            if batch.damaged:
+                await asyncio.to_thread(set_damaged_aside, folder, number)
+                return
+            if batch.done:
+                return
 
 
-def _read_batch(folder: Path, number: int, offset: int, end: int | None) -> tuple[list[bytes], int, bool]:
-    """(payloads, bytes they took, whether nothing readable follows). `end` limits what may be read; None reads a dead segment."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    payloads: list[bytes]
+    consumed: int
+    """Bytes that the payloads took."""
+    done: bool
+    """Nothing readable follows."""
+    damaged: bool
+    unread: int
+    """Bytes that were read and are no frames."""
+
+
+def _read_batch(folder: Path, number: int, offset: int, end: int | None) -> _Batch:
+    """`end` limits what may be read of a segment that is being written; None reads a finished one."""
     size = _READ_BYTES if end is None else min(_READ_BYTES, end - offset)
     try:
         with segment_path(folder, number).open("rb") as file:
             file.seek(offset)
             data = file.read(size)
     except FileNotFoundError:
-        return [], 0, True
+        return _Batch(payloads=[], consumed=0, done=True, damaged=False, unread=0)
     decoded = decode_frames(data, limit=BATCH_RECORDS)
     if decoded.damaged:
         log.error("journal_segment_damaged", journal=folder.name, segment=number, offset=offset + decoded.consumed)
-    more = not decoded.damaged and (decoded.consumed < len(data) or len(data) == size) and decoded.consumed > 0
-    return decoded.payloads, decoded.consumed, not more
+    more = decoded.consumed > 0 and (decoded.consumed < len(data) or len(data) == size)
+    return _Batch(
+        payloads=decoded.payloads,
+        consumed=decoded.consumed,
+        done=not more,
+        damaged=decoded.damaged,
+        unread=len(data) - decoded.consumed,
+    )
 
 
 def _keep_rejected(path: Path, payloads: list[bytes]) -> None:
-    with path.open("ab") as file:
-        file.write(b"".join(encode_frame(payload) for payload in payloads))
+    """Durable before the segment they came from goes; for its owner's eyes alone, since it holds rooms and addresses."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, b"".join(encode_frame(payload) for payload in payloads))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _sibling_folders(own: Path) -> list[Path]:
-    return sorted(path for path in own.parent.iterdir() if path.is_dir() and path != own)
+def _sibling_journals(own: Path) -> list[Path]:
+    """Folders that are named as ours are. What else lies there is not ours to touch."""
+    return sorted(path for path in own.parent.iterdir() if path != own and _NAME.fullmatch(path.name) and path.is_dir())
+
+
+def _take_orphan(folder: Path) -> FolderLock | None:
+    with GateLock(folder.parent):
+        if not folder.exists() or is_damaged(folder):
+            return None  # adopted by another process, or kept for people
+        return FolderLock.take(folder)
+
+
+def _remove_adopted(folder: Path) -> None:
+    with GateLock(folder.parent):
+        remove_folder(folder)

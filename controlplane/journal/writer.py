@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from controlplane.journal.codec import encode_frame
-from controlplane.journal.segments import FolderLock, remove_folder, segment_path, sync_folder
+from controlplane.journal.segments import TRIAL_NAME, FolderLock, GateLock, remove_folder, segment_path, sync_folder
 
+_TRIAL_BYTES = 64 * 1024
 SEGMENT_BYTES = 4 * 1024 * 1024
 """A segment is removed when all of it is shipped; after a crash at most one is shipped twice (idempotently)."""
 
@@ -54,11 +55,14 @@ class JournalWriter:
 
     def open(self) -> None:
         """Create and lock the folder. Raises OSError. Blocking: called once, before serving."""
-        self.folder.mkdir(parents=True, mode=0o700)
-        self._lock = FolderLock.take(self.folder)
+        self.folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        with GateLock(self.folder.parent):
+            self.folder.mkdir(mode=0o700)
+            self._lock = FolderLock.take(self.folder)
         if self._lock is None:
             raise OSError(f"{self.folder} is locked by another process.")
         sync_folder(self.folder.parent)
+        sync_folder(self.folder.parent.parent)
 
     async def append(self, payload: bytes) -> None:
         """Return when the payload is on the disk. Raises JournalUnavailableError."""
@@ -156,6 +160,30 @@ class JournalWriter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    async def try_again(self) -> None:
+        """While the last flush failed: see whether the disk takes a write again, without waiting for a request to find out.
+
+        A replica that is not ready gets no requests, so it would never become ready by itself.
+        """
+        if self.failure is None or self._closed or self._flushing is not None:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write_and_remove)
+        except OSError as error:
+            self.failure = f"{error.strerror or error}"
+        else:
+            self.failure = None
+
+    def _write_and_remove(self) -> None:
+        path = self.folder / TRIAL_NAME
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, bytes(_TRIAL_BYTES))
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+            path.unlink()
 
     def release(self, *, remove: bool) -> None:
         """After the shipper has ended: remove the folder when all of it was shipped, else give it up for adoption."""

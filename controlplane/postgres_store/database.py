@@ -16,18 +16,9 @@ from controlplane.postgres_store.errors import ConflictError, DatabaseUnavailabl
 queries: Any = aiosql.from_path(Path(__file__).parent / "sql", "asyncpg", mandatory_parameters=False)
 """All named queries of sql/*.sql."""
 
-_UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.PostgresSystemError,
-    asyncpg.UndefinedTableError,  # not migrated yet: as good as not there
-)
+_UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Whatever PostgreSQL or the driver refuses with (away, full, locked, another password, not migrated yet): for whoever waits
+for an answer it is the same, the message says which, and none of it may end a process that can issue without PostgreSQL."""
 
 
 class Database:

@@ -99,9 +99,7 @@ async def ensure_project(
             organization_id = row["id"]
         row = await queries.project_by_slug(connection, organization_id=organization_id, slug=project)
         if row is None:
-            await queries.insert_project(
-                connection, id=project_id, organization_id=organization_id, slug=project, name=project, is_default=True
-            )
+            await queries.insert_project(connection, id=project_id, organization_id=organization_id, slug=project, name=project)
         else:
             project_id = row["id"]
     return organization_id, project_id

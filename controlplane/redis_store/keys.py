@@ -10,4 +10,4 @@ ever seen, removed with the node. Age is judged by SEEN, never by presence."""
 
 SEEN: Final = "turnfleet:fleet:seen"
 """Sorted set: node id → when its newest report was received, in milliseconds of Redis' own clock, so that the clocks of
-the replicas do not matter. No expiry; entries go with their node."""
+the replicas do not matter. No expiry."""

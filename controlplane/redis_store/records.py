@@ -47,6 +47,7 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     agent_version: str
     goodbye: bool
     coturn_started_age_seconds: float | None = None
+    clock_offset_measured_seconds: float | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -98,6 +99,7 @@ def encode_record(record: NodeRecord) -> bytes:
             agent_version=report.agent_version,
             goodbye=report.goodbye,
             coturn_started_age_seconds=report.coturn_started_age_seconds,
+            clock_offset_measured_seconds=report.clock_offset_measured_seconds,
         )
     )
 
@@ -153,6 +155,7 @@ def _to_domain(stored: StoredRecord) -> NodeRecord:
         agent_version=stored.agent_version,
         goodbye=stored.goodbye,
         coturn_started_age_seconds=stored.coturn_started_age_seconds,
+        clock_offset_measured_seconds=stored.clock_offset_measured_seconds,
     )
     return NodeRecord(
         report=report,

@@ -59,12 +59,12 @@ class Load(Struct, frozen=True, kw_only=True):
 class Capacity(Struct, frozen=True, kw_only=True):
     """What the node can carry. Each resource is compared with the larger of its two directions."""
 
-    bits_per_second: Annotated[float, Meta(gt=0, le=1e15)]
+    bits_per_second: Annotated[float, Meta(ge=1e3, le=1e15)]
     allocations: Annotated[int, Meta(ge=1, le=2**31)]
     """Relay ports, or coturn's total quota where that is smaller."""
     source: CapacitySource
     """Where bits_per_second comes from: the operator, the interface's link speed, or the default of 1 Gbit/s."""
-    packets_per_second: Annotated[float, Meta(gt=0, le=1e12)] | None = None
+    packets_per_second: Annotated[float, Meta(ge=1, le=1e12)] | None = None
     """None: not stated, so packets do not limit the node."""
 
 

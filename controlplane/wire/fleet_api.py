@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated
 
@@ -9,8 +10,15 @@ from msgspec import Meta, Struct
 
 from controlplane.wire.agent_api import Capacity, Coturn, Count, Listener, Load, Name, Probe, Rate, Ratio
 
-Slug = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")]
+_SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z"
+_SLUG_LENGTH = 63
+Slug = Annotated[str, Meta(min_length=1, max_length=_SLUG_LENGTH, pattern=_SLUG)]
 Title = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+
+
+def is_slug(text: str) -> bool:
+    """Whether a text that is no field of a body (a path, an argument) is a slug."""
+    return len(text) <= _SLUG_LENGTH and re.match(_SLUG, text) is not None
 
 
 class RegionBody(Struct, frozen=True, kw_only=True):

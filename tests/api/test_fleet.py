@@ -160,7 +160,8 @@ async def test_a_version_signs_only_after_the_node_reported_it(api: RunningApi) 
     ("changes", "health", "reason"),
     [
         ({"coturn": {"state": "dead", "version": "4.6.1", "boot_id": "coturn-boot-1"}}, "down", "coturn_dead"),
-        ({"probe": None}, "unknown", "probe_missing"),
+        ({"probe": None, "coturn": {"state": "running", "boot_id": "coturn-boot-2"}}, "unknown", "probe_missing"),
+        ({"probe": {"ok": True, "age_seconds": 31, "listeners": []}}, "unknown", "probe_missing"),
         ({"probe": {"ok": False, "age_seconds": 0.1, "listeners": []}}, "down", "probe_failed"),
         ({"listeners": []}, "up", "reporting"),
     ],
@@ -168,7 +169,7 @@ async def test_a_version_signs_only_after_the_node_reported_it(api: RunningApi) 
 async def test_bad_news_take_a_node_out_at_once_and_two_good_reports_bring_it_back(
     api: RunningApi, changes: dict[str, Any], health: str, reason: str
 ) -> None:
-    node = SimulatedNode(api, f"eu-news-{reason}-{len(changes)}-{health}-{next(iter(changes))}", "eu-central")
+    node = SimulatedNode(api, f"eu-news-{abs(hash(str(changes)))}", "eu-central")
     await node.bring_up()
     node.changes = changes
     await node.beat()
@@ -184,8 +185,9 @@ async def test_bad_news_take_a_node_out_at_once_and_two_good_reports_bring_it_ba
 async def test_a_node_whose_clock_is_off_is_taken_out_with_that_reason(api: RunningApi, offset: float) -> None:
     node = SimulatedNode(api, f"eu-clock{offset:+.0f}".replace("+", "p"), "eu-central")
     await node.bring_up()
-    node.changes = {"sent_at": time.time() + offset}
-    await node.beat()
+    for _ in range(2):  # a single late report makes a clock look slow: two in a row count
+        node.changes = {"sent_at": time.time() + offset}
+        await node.beat()
     shown = await api.node(node.name)
     assert (shown["health"], shown["health_reason"], shown["eligible"]) == ("down", "clock_offset", False)
     assert shown["clock_offset_seconds"] == pytest.approx(offset, abs=1)

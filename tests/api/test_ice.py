@@ -296,7 +296,10 @@ async def raw(api: RunningApi, *parts: bytes) -> bytes:
             await writer.drain()
             await asyncio.sleep(0.05)
         writer.write_eof()
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = b""
+    with suppress(OSError):
+        while chunk := await asyncio.wait_for(reader.read(65_536), 10):
+            answer += chunk
     writer.close()
     return answer
 
@@ -336,6 +339,44 @@ async def test_headers_have_a_bound(api: RunningApi) -> None:
 )
 async def test_a_request_that_two_servers_would_read_differently_is_a_400(api: RunningApi, lines: tuple[bytes, ...]) -> None:
     assert b" 400 " in (await raw(api, head(api, *lines) + b"abc")).split(b"\r\n")[0]
+
+
+async def test_connect_is_refused_and_the_server_lives_on(api: RunningApi) -> None:
+    answer = await raw(api, b"CONNECT relay:443 HTTP/1.1\r\nHost: relay\r\n\r\n" + b"\x16\x03\x01 hello")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert (await api.issue()).status_code == 200
+
+
+async def test_trailers_have_a_bound(api: RunningApi) -> None:
+    start = head(api, b"Transfer-Encoding: chunked") + b"0\r\n"
+    answer = await raw(api, start, *(b"A: b\r\n" * 1000 for _ in range(50)))
+    assert len(answer) < 5000
+    assert (await api.issue()).status_code == 200
+
+
+async def test_a_head_that_begins_behind_a_large_body_is_not_refused(api: RunningApi) -> None:
+    body = b"room=" + b"a" * 12_000
+    first = head(api, b"Content-Length: %d" % len(body)) + body
+    second = head(api, b"X-Padding: " + b"a" * 6_000, b"Content-Length: 0", b"Connection: close")
+    answer = await raw(api, first + second[:4000], second[4000:])
+    assert b" 422 " in answer.split(b"\r\n")[0]
+    assert b"HTTP/1.1 200 OK" in answer
+
+
+@pytest.mark.parametrize("hint", ["\x00", "a b", "Ä", "-x", "x" * 64, "UPPER"])
+async def test_a_preferred_region_that_cannot_be_one_counts_as_absent_in_the_record_too(api: RunningApi, hint: str) -> None:
+    answer = await api.issue(json={"preferred_region": hint})
+    assert answer.status_code == 200
+    connection = await asyncpg.connect(api.environment["TURNFLEET_DATABASE_URL"])
+
+    async def recorded() -> bool:
+        row = await connection.fetchrow(
+            "SELECT preferred_region FROM credentials WHERE id = $1::uuid", answer.headers["x-credential-id"]
+        )
+        return row is not None and row["preferred_region"] is None
+
+    await until(recorded, within_seconds=3)
+    await connection.close()
 
 
 async def test_a_request_id_is_kept_when_sane(api: RunningApi) -> None:

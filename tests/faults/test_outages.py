@@ -4,56 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import httpx
 
-from controlplane.postgres_store.migrate import migrate
 from controlplane.wire.token_format import make_token
-from deploy.local.postgres import PostgresServer, private_postgres
-from deploy.local.redis_server import RedisServer, private_redis
+from tests.faults.loaded_fleet import ISSUED_BEFORE, loaded_fleet, recorded
 from tests.issue_load import Answers, closed_loop, open_loop, while_loaded
-from tests.running_api import RunningApi, SimulatedNode, running_api, until
-
-
-@asynccontextmanager
-async def loaded_fleet() -> AsyncIterator[tuple[RunningApi, PostgresServer, RedisServer]]:
-    """An API with two beating nodes, on stores of its own that the test may stop. PostgreSQL is durable."""
-    with tempfile.TemporaryDirectory(prefix="turnfleet-faults-") as folder:
-        async with private_postgres(durable=True) as postgres, private_redis() as redis:
-            await _migrate(postgres)
-            async with running_api(postgres.url, redis.url, Path(folder)) as api:
-                await api.put_region("eu-central")
-                nodes = [SimulatedNode(api, f"eu-{number}", "eu-central") for number in (1, 2)]
-                for node in nodes:
-                    # Big enough that a test's credentials, which never become load, do not fill them.
-                    node.changes = {"capacity": {"bits_per_second": 1e12, "allocations": 10_000_000, "source": "stated"}}
-                    await node.bring_up()
-                    node.keep_beating()
-                try:
-                    yield api, postgres, redis
-                finally:
-                    for node in nodes:
-                        await node.stop_beating()
-
-
-_ISSUED_BEFORE = 2
-"""One to each node, when it was brought up."""
-
-
-async def _migrate(postgres: PostgresServer) -> None:
-    await asyncio.to_thread(migrate, postgres.url)
-
-
-async def recorded(postgres: PostgresServer) -> list[str]:
-    connection = await asyncpg.connect(postgres.url)
-    try:
-        return [str(row["id"]) for row in await connection.fetch("SELECT id FROM credentials")]
-    finally:
-        await connection.close()
+from tests.running_api import running_api, until
 
 
 async def test_both_stores_away_for_30_seconds_under_load() -> None:
@@ -96,7 +54,7 @@ async def test_both_stores_away_for_30_seconds_under_load() -> None:
 
         await until(all_recorded, within_seconds=30, what="every issue has its row")
         rows = await recorded(postgres)
-        assert len(rows) == len(set(rows)) == len(answered) + _ISSUED_BEFORE
+        assert len(rows) == len(set(rows)) == len(answered) + ISSUED_BEFORE
 
         async def not_degraded() -> bool:
             return "degraded" not in (await api.issue()).headers["x-turn-selection"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controlplane.fleet.health import HEALTH_RANK, derive_health
 from controlplane.fleet.heartbeat import accept, is_stale, say_goodbye
-from controlplane.fleet.model import CoturnState, Health, HealthReason, NodeRecord, Report
+from controlplane.fleet.model import CoturnState, Health, HealthReason, NodeRecord, Probe, Report
 from controlplane.fleet.policy import Policy
 from tests.builders import AT, failed_probe, make_record, make_report
 
@@ -127,6 +127,24 @@ def test_a_duplicate_or_overtaken_report_is_stale() -> None:
     assert not is_stale(known, make_report(sequence=8))
     assert not is_stale(known, make_report(boot_id="agent-boot-2", sequence=1))
     assert not is_stale(None, make_report())
+
+
+def test_one_late_report_does_not_make_a_clock_slow_and_two_do() -> None:
+    """A delay makes a clock look slow; nothing makes it look fast."""
+    steady = take(make_record(), make_report(sequence=8))
+    late = take(steady, make_report(sequence=9, clock_offset_seconds=-7.0))
+    slow = take(late, make_report(sequence=10, clock_offset_seconds=-7.0))
+    fast = take(steady, make_report(sequence=9, clock_offset_seconds=7.0))
+    assert (up(late), up(slow), up(fast)) == (True, False, False)
+
+
+def test_a_carried_probe_grows_old() -> None:
+    record = make_record(report=make_report(probe=Probe(ok=True, age_seconds=1.0)))
+    for sequence in range(8, 30):
+        record = take(record, make_report(sequence=sequence, probe=None))
+        if not up(record):
+            break
+    assert sequence == 8 + 14  # 1 s and fifteen times 2 s is over 30 s
 
 
 def test_goodbye_is_down_until_two_good_reports() -> None:

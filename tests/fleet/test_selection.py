@@ -91,6 +91,21 @@ def test_the_table_of_region_choices(fill: dict[str, float], hints: dict[str, st
     assert outcome(choose(one_per_region(**fill), **hints)) == expected  # type: ignore[arg-type]
 
 
+def test_a_region_that_the_table_does_not_have_yet_is_passed_over() -> None:
+    view = one_per_region(us_east=0.1)
+    view.set_directory([*REGIONS, make_region("brand-new", latitude=50.0, longitude=8.0)], view.nodes.values())
+    assert outcome(choose(view)) == ("us-east", Reason.FALLBACK)
+    assert outcome(choose(view, preferred="brand-new")) == ("us-east", Reason.FALLBACK)
+
+
+def test_a_region_whose_relay_ports_are_taken_spills() -> None:
+    full = make_record(report=make_report(load=make_load(allocations=9_750)))
+    view = view_of({make_node("full", region="eu-central"): full, make_node("free", region="eu-west"): loaded(0.2)})
+    generator = random.Random(6)
+    regions = Counter(outcome(choose(view, near=(49.6, 6.1), draw=generator.random))[0] for _ in range(300))
+    assert regions == {"eu-west": 300}
+
+
 def test_an_unknown_place_gets_the_least_loaded_region() -> None:
     view = one_per_region(eu_central=0.5, us_east=0.1)
     assert outcome(choose(view, near=None)) == ("us-east", Reason.LEAST_LOADED)

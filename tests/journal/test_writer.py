@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -45,7 +46,7 @@ class Sink:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def journal(folder: Path) -> AsyncIterator[JournalWriter]:
-    writer = JournalWriter(folder / "journal" / "one", max_bytes=2**30)
+    writer = JournalWriter(folder / "journal" / str(UUID(int=1)), max_bytes=2**30)
     writer.open()
     yield writer
     await writer.close()
@@ -180,14 +181,14 @@ async def test_poison_is_kept_aside_and_holds_nobody_up(journal: JournalWriter) 
 
 @pytest.mark.parametrize("torn", [1, 7, 20])
 async def test_the_journal_of_a_dead_process_is_adopted_torn_tail_and_all(folder: Path, torn: int) -> None:
-    dead = JournalWriter(folder / "journal" / "dead", max_bytes=2**30)
+    dead = JournalWriter(folder / "journal" / str(UUID(int=2)), max_bytes=2**30)
     dead.open()
     await asyncio.gather(*(append(dead, number) for number in range(1, 21)))
     path = segment_path(dead.folder, 1)
     path.write_bytes(path.read_bytes()[:-torn])
     await dead.close()
     dead.release(remove=False)
-    living = JournalWriter(folder / "journal" / "living", max_bytes=2**30)
+    living = JournalWriter(folder / "journal" / str(UUID(int=3)), max_bytes=2**30)
     living.open()
     sink = Sink()
     shipper = Shipper(living, sink)
@@ -199,6 +200,77 @@ async def test_the_journal_of_a_dead_process_is_adopted_torn_tail_and_all(folder
     await asyncio.gather(running, return_exceptions=True)
     await living.close()
     living.release(remove=True)
+
+
+async def left_behind(folder: Path, name: int, numbers: range) -> JournalWriter:
+    """What a process leaves that dies with nothing shipped."""
+    dead = JournalWriter(folder / "journal" / str(UUID(int=name)), max_bytes=2**30)
+    dead.open()
+    for number in numbers:
+        await append(dead, number)
+    await dead.close()
+    dead.release(remove=False)
+    return dead
+
+
+async def test_what_stands_behind_damage_is_kept_for_people(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "SEGMENT_BYTES", 1000)
+    dead = await left_behind(folder, 2, range(1, 21))
+    path = segment_path(dead.folder, 2)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    living = await left_behind(folder, 3, range(100, 101))
+    living = JournalWriter(folder / "journal" / str(UUID(int=4)), max_bytes=2**30)
+    living.open()
+    sink = Sink()
+    shipper = Shipper(living, sink)
+    running = asyncio.create_task(shipper.run())
+    await until(_is(lambda: 100 in sink.numbers() and 20 in sink.numbers()), what="the segments around the damage arrive")
+    assert path.with_suffix(".damaged").read_bytes() == data
+    assert not segment_path(dead.folder, 1).exists() or 1 in sink.numbers()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await living.close()
+    living.release(remove=True)
+
+
+async def test_several_living_processes_adopt_each_orphan_once_and_leave_strangers_alone(folder: Path) -> None:
+    for name in range(10, 20):
+        await left_behind(folder, name, range(name * 10, name * 10 + 5))
+    (folder / "journal" / "lost+found").mkdir()
+    sinks = [Sink() for _ in range(4)]
+    writers, tasks = [], []
+    for number, sink in enumerate(sinks):
+        writer = JournalWriter(folder / "journal" / str(UUID(int=100 + number)), max_bytes=2**30)
+        writer.open()
+        writers.append(writer)
+        tasks.append(asyncio.create_task(Shipper(writer, sink).run()))
+    expected = {name * 10 + number for name in range(10, 20) for number in range(5)}
+    await until(_is(lambda: {number for sink in sinks for number in sink.numbers()} == expected), what="all of them arrive")
+    await until(_is(lambda: len(list((folder / "journal").iterdir())) == 4 + 2), what="only the living and the stranger are left")
+    assert not any(task.done() for task in tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for writer in writers:
+        await writer.close()
+        writer.release(remove=True)
+
+
+async def test_a_disk_that_takes_writes_again_is_noticed_without_a_request(
+    journal: JournalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(writer_module, "_sync", _no_space)
+        with pytest.raises(JournalUnavailableError):
+            await append(journal, 1)
+        await journal.try_again()
+        assert _failure(journal) == "No space left on device"
+    await journal.try_again()
+    assert _failure(journal) is None
+    await append(journal, 2)
+    assert on_disk(journal) == [2]
 
 
 async def test_the_journal_of_a_living_process_is_left_alone(journal: JournalWriter, folder: Path) -> None:
@@ -225,7 +297,7 @@ def small_disk() -> Iterator[Path]:
 
 
 async def test_a_full_disk_refuses_and_loses_nothing_that_was_answered(small_disk: Path) -> None:
-    journal = JournalWriter(small_disk / "journal" / "one", max_bytes=2**30)
+    journal = JournalWriter(small_disk / "journal" / str(UUID(int=4)), max_bytes=2**30)
     journal.open()
     answered, refused, last_refusal = [], 0, ""
     number = 0

@@ -214,6 +214,28 @@ async def test_a_leader_that_resigns_is_followed_at_once(database_url: str) -> N
     await two.resign()
 
 
+async def test_whatever_postgresql_refuses_with_is_said_as_unavailable(database_url: str) -> None:
+    for url in (database_url + "_gone", database_url.replace("//turnfleet", "//nobody")):
+        database = Database(url)
+        with pytest.raises(DatabaseUnavailableError):
+            await directory_version(database)
+        await database.close()
+    database = Database(database_url)
+    async with database.transaction() as connection:
+        await connection.execute("ALTER TABLE directory_version RENAME TO gone")
+    with pytest.raises(DatabaseUnavailableError, match="directory_version"):
+        await directory_version(database)
+    await database.close()
+
+
+async def test_a_second_project_is_not_the_default(database_url: str) -> None:
+    database = Database(database_url)
+    await bootstrap(database, organization="acme", project="one")
+    await bootstrap(database, organization="acme", project="two")
+    assert {project.slug: project.is_default for project in await all_projects(database)} == {"one": True, "two": False}
+    await database.close()
+
+
 async def test_a_database_that_is_not_there_is_said_within_its_deadline() -> None:
     database = Database("postgresql://turnfleet@127.0.0.1:1/turnfleet")
     with pytest.raises(DatabaseUnavailableError):

@@ -43,6 +43,8 @@ def test_the_reply_of_protocol_1_is_still_understood() -> None:
         (("load", "allocations"), -1),
         (("load", "receive_bits_per_second"), -1.0),
         (("capacity", "bits_per_second"), 0),
+        (("capacity", "bits_per_second"), 1e-10),
+        (("capacity", "packets_per_second"), 1e-10),
         (("secrets", 0, "digest"), "XYZ"),
         (("sent_at",), "now"),
     ],

@@ -7,7 +7,7 @@ UPDATE leader SET epoch = epoch + 1 RETURNING epoch;
 INSERT INTO fleet_events (happened_at, kind, region, node_id, was, became, reason, detail)
 SELECT batch.* FROM unnest(:happened_at::timestamptz[], :kind::text[], :region::text[], :node_id::uuid[], :was::text[],
     :became::text[], :reason::text[], :detail::text[]) AS batch
-WHERE EXISTS (SELECT FROM leader WHERE leader.epoch = :epoch);
+WHERE EXISTS (SELECT FROM leader WHERE leader.epoch = :epoch FOR SHARE);
 
 -- name: last_health
 -- The health that each node's last event told, so that a new leader goes on where the last one stopped.

@@ -23,7 +23,9 @@ SELECT id FROM projects WHERE organization_id = :organization_id AND slug = :slu
 INSERT INTO organizations (id, slug, name) VALUES (:id, :slug, :name);
 
 -- name: insert_project!
-INSERT INTO projects (id, organization_id, slug, name, is_default) VALUES (:id, :organization_id, :slug, :name, :is_default);
+-- The first project of an organization is its default.
+INSERT INTO projects (id, organization_id, slug, name, is_default) VALUES (:id, :organization_id, :slug, :name,
+    NOT EXISTS (SELECT FROM projects WHERE organization_id = :organization_id AND is_default));
 
 -- name: insert_token!
 INSERT INTO tokens (id, kind, organization_id, project_id, sha256, name, scopes, expires_at)

@@ -89,6 +89,8 @@ CREATE TRIGGER tokens_bump AFTER INSERT OR UPDATE OR DELETE ON tokens FOR EACH S
     EXECUTE FUNCTION bump_directory_version();
 CREATE TRIGGER projects_bump AFTER INSERT OR UPDATE OR DELETE ON projects FOR EACH STATEMENT
     EXECUTE FUNCTION bump_directory_version();
+CREATE TRIGGER organizations_bump AFTER INSERT OR UPDATE OR DELETE ON organizations FOR EACH STATEMENT
+    EXECUTE FUNCTION bump_directory_version();
 CREATE TABLE credentials (
     issued_at timestamptz NOT NULL,
     id uuid NOT NULL,
