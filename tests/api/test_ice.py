@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from controlplane.wire.token_format import make_token
-from tests.running_api import RunningApi, until
+from tests.running_api import RunningApi, SimulatedNode, until
 
 
 def turn_server(answer: httpx.Response) -> dict[str, Any]:
@@ -252,6 +252,26 @@ async def test_servers_2_of_a_region_with_one_node_is_one(api: RunningApi) -> No
     answer = await api.issue(params={"servers": "2"})
     assert len(answer.json()["iceServers"]) == 2
     assert (await api.issue(params={"servers": "3"})).status_code == 422
+
+
+async def test_servers_2_are_two_nodes_with_one_identity_and_a_password_each(api: RunningApi) -> None:
+    second = SimulatedNode(api, "us-2", "us-east")
+    await second.bring_up()
+    answer = await api.issue(params={"servers": "2"}, json={"fixed_region": "us-east"})
+
+    async def both_serve() -> bool:
+        nonlocal answer
+        answer = await api.issue(params={"servers": "2"}, json={"fixed_region": "us-east"})
+        return len(answer.json()["iceServers"]) == 3
+
+    await until(both_serve, within_seconds=3)
+    one, two = answer.json()["iceServers"][1:]
+    assert one["username"] == two["username"]
+    assert one["credential"] != two["credential"]
+    nodes = answer.headers["x-turn-node"].split(", ")
+    assert len(set(nodes)) == 2
+    # Asked in a body it is an unknown field, and those are ignored.
+    assert len((await api.issue(json={"servers": 9})).json()["iceServers"]) == 2
 
 
 async def test_every_issue_is_recorded_once_without_its_password(api: RunningApi) -> None:

@@ -20,34 +20,31 @@ async def test_both_stores_away_for_30_seconds_under_load() -> None:
         token = api.tokens["project_token"]
         normal = await open_loop(api.url, token, per_second=100, seconds=10)
 
-        async def stop_both() -> None:
+        stranger = make_token("project", b"z" * 32)[0].reveal()
+
+        async def away_for_30_seconds() -> None:
+            await asyncio.sleep(2)
             await redis.kill()
             await postgres.stop()
+            await asyncio.sleep(30)
+            unknown = await api.client.post("/api/v1/credentials/ice", headers={"authorization": f"Bearer {stranger}"})
+            assert (unknown.status_code, unknown.json()["code"]) == (503, "store_unavailable")
+            readiness = (await api.client.get("/readyz")).json()
+            assert (readiness["ready"], readiness["degraded"]) == (True, ["Redis does not answer.", "PostgreSQL does not answer."])
+            assert (await api.client.get("/api/v1/fleet/overview", headers=api.bearer("operator"))).json()["degraded"]["view_held"]
+            await postgres.start()
+            await redis.start()
 
-        away: list[Answers] = []
-
-        async def load_while_away() -> None:
-            away.append(await open_loop(api.url, token, per_second=100, seconds=30))
-
-        await stop_both()
-        await load_while_away()
-        stranger = make_token("project", b"z" * 32)[0].reveal()
-        unknown = await api.client.post("/api/v1/credentials/ice", headers={"authorization": f"Bearer {stranger}"})
-        assert (unknown.status_code, unknown.json()["code"]) == (503, "store_unavailable")
-        readiness = (await api.client.get("/readyz")).json()
-        assert (readiness["ready"], readiness["degraded"]) == (True, ["Redis does not answer.", "PostgreSQL does not answer."])
-        answer = await api.issue()
-        assert answer.headers["x-turn-selection"].endswith("; degraded")
-        await postgres.start()
-        await redis.start()
+        away = await while_loaded(open_loop(api.url, token, per_second=100, seconds=38), away_for_30_seconds)
         assert normal.failures == []
-        assert away[0].failures == []
-        for what, answers in (("normal", normal), ("away", away[0])):
+        assert away.failures == []
+        for what, answers in (("normal", normal), ("away", away)):
             half, slow = answers.percentile(0.5) * 1e3, answers.percentile(0.99) * 1e3
             print(f"{what}: p50 {half:.2f} ms, p99 {slow:.2f} ms, usual p99 {answers.usual_percentile(0.99) * 1e3:.2f} ms")
         # On a shared machine the scheduler alone makes a p99 of some milliseconds, so a ratio needs that much to stand on.
-        assert away[0].usual_percentile(0.99) <= 2 * max(normal.usual_percentile(0.99), 0.010)
-        answered = [*normal.credential_ids, *away[0].credential_ids, answer.headers["x-credential-id"]]
+        assert away.usual_percentile(0.99) <= 2 * max(normal.usual_percentile(0.99), 0.010)
+        assert away.percentile(0.5) <= 2 * max(normal.percentile(0.5), 0.005)
+        answered = [*normal.credential_ids, *away.credential_ids]
 
         async def all_recorded() -> bool:
             return set(answered) <= set(await recorded(postgres))

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -282,18 +278,6 @@ def _is(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
         return condition()
 
     return check
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of 1 MiB, mounted for this test."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    path = Path(tempfile.mkdtemp(prefix="turnfleet-disk-"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], check=True)
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
-    shutil.rmtree(path)
 
 
 async def test_a_full_disk_refuses_and_loses_nothing_that_was_answered(small_disk: Path) -> None:
