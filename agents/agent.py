@@ -10,15 +10,17 @@ from functools import partial
 
 import structlog
 
-from agents import AGENT_VERSION
+from agents import AGENT_VERSION, host
 from agents.coturn import folder as coturn_folder
 from agents.coturn.command_line import CommandLine
 from agents.coturn.config import Wanted
 from agents.coturn.folder import Folder, Owner
 from agents.coturn.supervisor import Supervisor
 from agents.coturn.turndb import TurnDatabase
+from agents.disk import Disk
 from agents.echo import Echo
 from agents.errors import CoturnError
+from agents.files import make_folder
 from agents.identity import Identity, load_or_join
 from agents.link import Link
 from agents.loop import Loop
@@ -57,10 +59,18 @@ async def serve_until(settings: AgentSettings, stopping: asyncio.Event) -> None:
 
 
 async def _serve_as(who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event) -> None:
+    disk = Disk()
+    try:
+        await _serve_with(disk, who, settings, link, stopping)
+    finally:
+        disk.close()
+
+
+async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event) -> None:
     folder = Folder(root=settings.state_dir / "coturn")
     owner = coturn_folder.find_owner(settings)
     password = coturn_folder.prepare(folder, owner)
-    database = TurnDatabase(folder.database, gid=owner.gid)
+    database = TurnDatabase(folder.database, uid=owner.uid, gid=owner.gid, disk=disk)
     await database.prepare()
     command_line = CommandLine(port=settings.cli_port, password=password)
     echo = Echo()
@@ -78,8 +88,10 @@ async def _serve_as(who: Identity, settings: AgentSettings, link: Link, stopping
         node.write_status()
         loop.beat_now()
 
-    supervisor = Supervisor(settings=settings, folder=folder, owner=owner, command_line=command_line, on_change=coturn_changed)
-    prober = Prober(settings=settings, echo=echo, on_turn=probe_turned)
+    supervisor = Supervisor(
+        settings=settings, folder=folder, owner=owner, command_line=command_line, disk=disk, on_change=coturn_changed
+    )
+    prober = Prober(settings=settings, echo=echo, disk=disk, on_turn=probe_turned)
     node = Node(
         settings=settings,
         who=who,
@@ -88,7 +100,7 @@ async def _serve_as(who: Identity, settings: AgentSettings, link: Link, stopping
         command_line=command_line,
         supervisor=supervisor,
         prober=prober,
-        wanted=partial(wanted, settings, folder, owner, password),
+        wanted=partial(wanted, settings, folder, owner, password, tuple(host.addresses())),
         beat_now=beat_now,
     )
     loop = Loop(link=link, identity=who, node=node)
@@ -107,8 +119,10 @@ async def _serve_as(who: Identity, settings: AgentSettings, link: Link, stopping
         await command_line.close()
 
 
-def wanted(settings: AgentSettings, folder: Folder, owner: Owner, password: Redacted, realm: str) -> Wanted:
-    """What coturn's configuration is made from."""
+def wanted(
+    settings: AgentSettings, folder: Folder, owner: Owner, password: Redacted, own_addresses: tuple[str, ...], realm: str
+) -> Wanted:
+    """What coturn's configuration is made from. `own_addresses` are those of this host."""
     return Wanted(
         realm=realm,
         listen_address=settings.listen_address,
@@ -123,6 +137,11 @@ def wanted(settings: AgentSettings, folder: Folder, owner: Owner, password: Reda
         cli_port=settings.cli_port,
         cli_password=password,
         allow_loopback_peers=settings.allow_loopback_peers,
+        denied_peers=settings.denied_peers,
+        own_addresses=own_addresses,
+        user_quota=settings.user_quota,
+        total_quota=settings.allocation_quota,
+        max_bytes_per_second_per_session=settings.max_bytes_per_second_per_session,
         database=folder.database,
         pid_file=folder.pid_file,
         log_file=folder.log_file,
@@ -163,6 +182,6 @@ async def _open_echo(echo: Echo, settings: AgentSettings) -> None:
 
 def _make_state_dir(settings: AgentSettings) -> None:
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        make_folder(settings.state_dir)
     except OSError as error:
         raise CoturnError(f"The state folder {settings.state_dir} cannot be made: {error.strerror}.") from None

@@ -19,6 +19,17 @@ def ceiling(failures: int, *, base_seconds: float, cap_seconds: float) -> float:
     return min(cap_seconds, base_seconds * 2.0 ** min(failures - 1, 60))
 
 
+LONGEST_ASKED_SECONDS = 30.0
+"""Bound of what a Retry-After is taken for: a guess, so that a mistake there cannot keep a fleet away."""
+
+
+def asked_delay(seconds: float | None, draw: float) -> float:
+    """What the server asked for, within the bound, and up to a tenth more: those that it asked must not return together."""
+    if seconds is None:
+        return 0.0
+    return min(LONGEST_ASKED_SECONDS, max(0.0, seconds)) * (1 + 0.1 * min(1.0, max(0.0, draw)))
+
+
 def heartbeat_delay(failures: int, draw: float, *, interval_seconds: float) -> float:
     """The wait before the next heartbeat: the interval, give or take a tenth; after failures up to twice the interval.
 

@@ -23,7 +23,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def _main(arguments: Sequence[str] | None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
-        settings = from_environment(os.environ, default_address=host.default_address, default_interface=host.default_interface)
+        settings = from_environment(
+            os.environ,
+            default_address=host.default_address,
+            default_interface=host.default_interface,
+            interfaces=host.interfaces,
+        )
     except AgentError as error:
         return _told(error, USAGE_ERROR)
     try:
@@ -55,7 +60,8 @@ def rendered(settings: AgentSettings, *, realm: str | None) -> str:
     known = identity.load(settings.state_dir)
     of_realm = realm or (known.realm if known is not None else "realm-of-the-region")
     folder = Folder(root=settings.state_dir / "coturn")
-    return config.render(wanted(settings, folder, find_owner(settings), Redacted("made-at-the-first-start"), of_realm))
+    password, own = Redacted("made-at-the-first-start"), tuple(host.addresses())
+    return config.render(wanted(settings, folder, find_owner(settings), password, own, of_realm))
 
 
 def _parser() -> argparse.ArgumentParser:

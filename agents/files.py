@@ -6,6 +6,22 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+FOLDER_MODE = 0o755
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder and those above it that are missing, for everybody to enter, whatever the umask.
+
+    Folders that exist are left as they are. coturn's account has to pass through them to its files.
+    """
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        one.chmod(FOLDER_MODE)
+
 
 def write_atomically(path: Path, content: bytes, *, mode: int, group: int | None = None, durable: bool = True) -> None:
     """Replaces the file at once: a reader sees the old content or the new, never half.
@@ -13,7 +29,7 @@ def write_atomically(path: Path, content: bytes, *, mode: int, group: int | None
     The mode holds from the first byte on, whatever the umask. Without `durable` nothing is synced: for files that only tell
     what is going on.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

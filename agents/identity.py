@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from agents import AGENT_VERSION
-from agents.backoff import full_jitter
+from agents.backoff import asked_delay, full_jitter
 from agents.errors import IdentityError, JoinRefusedError
 from agents.files import write_atomically
 from agents.link import Answered, Link, Refused, Unreachable
@@ -84,8 +84,14 @@ async def load_or_join(settings: AgentSettings, link: Link) -> Identity:
         match await link.join(request):
             case Answered(reply=reply):
                 identity = Identity(node_id=reply.node_id, token=Redacted(reply.node_token), region=reply.region, realm=reply.realm)
-                save(settings.state_dir, identity)
-                _asking_file(settings.state_dir).unlink(missing_ok=True)
+                try:
+                    save(settings.state_dir, identity)
+                    _asking_file(settings.state_dir).unlink(missing_ok=True)
+                except OSError as error:
+                    raise IdentityError(
+                        f"The node joined, but its identity cannot be written to {settings.state_dir} ({error.strerror}): "
+                        "start the agent again once it can, with the same join token."
+                    ) from None
                 log.info("node_joined", node_id=identity.node_id, region=identity.region)
                 return identity
             case Refused(status=status, reason=reason):
@@ -93,9 +99,10 @@ async def load_or_join(settings: AgentSettings, link: Link) -> Identity:
                     f"The control plane refused this join token (status {status}{': ' + reason if reason else ''}): "
                     "ask for a new one, as each is good for one node only."
                 )
-            case Unreachable(reason=reason):
+            case Unreachable(reason=reason, retry_after_seconds=asked):
                 failures += 1
                 delay = full_jitter(failures, _dice.random(), base_seconds=RETRY_BASE_SECONDS, cap_seconds=RETRY_CAP_SECONDS)
+                delay = max(delay, asked_delay(asked, _dice.random()))
                 log.warning("join_failed", reason=reason, failures=failures, retry_in_seconds=round(delay, 2))
                 await asyncio.sleep(delay)
 
@@ -109,6 +116,8 @@ def _join_token(settings: AgentSettings) -> Redacted:
         text = settings.join_token_file.read_text().strip()
     except OSError as error:
         raise JoinRefusedError(f"The join token in {settings.join_token_file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise JoinRefusedError(f"The join token in {settings.join_token_file} cannot be read: it is no text.") from None
     return Redacted(text)
 
 
@@ -119,8 +128,11 @@ def _nonce(state_dir: Path) -> str:
         return msgspec.json.decode(path.read_bytes(), type=_Asking).join_nonce
     except (OSError, msgspec.MsgspecError):
         asking = _Asking(join_nonce=secrets.token_urlsafe(24))
+    try:
         write_atomically(path, msgspec.json.encode(asking), mode=0o600)
-        return asking.join_nonce
+    except OSError as error:
+        raise IdentityError(f"The node's folder {state_dir} cannot be written to, so it does not join: {error.strerror}.") from None
+    return asking.join_nonce
 
 
 def _file(state_dir: Path) -> Path:

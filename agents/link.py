@@ -1,4 +1,4 @@
-"""The way to the control plane: one JSON request, one deadline, and one immediate retry through the next origin.
+"""The way to the control plane: one JSON request, one deadline, and at most one immediate retry, through the next origin.
 
 Every outcome is a value. What the agent does about it (wait, go on, give up) is decided elsewhere.
 """
@@ -10,11 +10,13 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import httpx
 import msgspec
 
+from agents.errors import SettingsError
+from agents.settings import PREFIX
 from controlplane.wire.agent_api import Heartbeat, HeartbeatReply, JoinReply, JoinRequest, LeaveRequest
 from controlplane.wire.redacted import Redacted
 
@@ -50,8 +52,13 @@ class Unreachable:
     """No usable answer: the network, a deadline, or a server in trouble. It passes by itself."""
 
     reason: str
+    again: Again = "later"
+    """When another try may help. A server in trouble is not asked at once again, for that is how it stays in trouble."""
+    retry_after_seconds: float | None = None
+    """What the server asked for."""
 
 
+Again = Literal["at once", "elsewhere", "later"]
 Outcome = Answered[T] | Refused | Unreachable
 
 
@@ -71,7 +78,9 @@ class Link:
     async def heartbeat(self, token: Redacted, build: Callable[[], Heartbeat]) -> Outcome[HeartbeatReply]:
         """`build` is called for each try: a retry is a new report with its own sequence and time."""
         outcome = await self._post("heartbeat", build(), token, TRY_SECONDS)
-        if isinstance(outcome, Unreachable):
+        if isinstance(outcome, Unreachable) and (
+            outcome.again == "at once" or (outcome.again == "elsewhere" and len(self._origins) > 1)
+        ):
             outcome = await self._post("heartbeat", build(), token, TRY_SECONDS)
         return _decoded(outcome, HeartbeatReply)
 
@@ -96,13 +105,17 @@ class Link:
                 )
         except TimeoutError:
             self._next += 1
-            return Unreachable(reason=f"{origin}: no answer within {seconds} s")
+            return Unreachable(reason=f"{origin}: no answer within {seconds} s", again="at once")
         except httpx.HTTPError as error:
             self._next += 1
-            return Unreachable(reason=f"{origin}: {type(error).__name__}: {error}"[:_MOST_WORDS].rstrip(": "))
+            return Unreachable(reason=f"{origin}: {type(error).__name__}: {error}"[:_MOST_WORDS].rstrip(": "), again="at once")
         if response.status_code >= _SERVER_ERROR or response.status_code == _TOO_MANY:
             self._next += 1
-            return Unreachable(reason=f"{origin}: status {response.status_code}")
+            return Unreachable(
+                reason=f"{origin}: status {response.status_code}",
+                again="elsewhere" if response.status_code >= _SERVER_ERROR else "later",
+                retry_after_seconds=_retry_after(response),
+            )
         if not response.is_success:
             return Refused(status=response.status_code, reason=_reason(response))
         return Answered(reply=response.content)
@@ -125,8 +138,17 @@ def _decoded(outcome: Outcome[bytes], kind: type[T]) -> Outcome[T]:
 def _trust(origins: tuple[str, ...], ca_file: Path | None) -> ssl.SSLContext:
     """The authorities, loaded only when some origin is https: the system's list costs megabytes."""
     if any(origin.startswith("https://") for origin in origins):
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+        try:
+            return ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+        except OSError as error:
+            raise SettingsError(f"{PREFIX}CA_FILE: {ca_file} holds no certificates that can be read ({error}).") from None
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Only the form in seconds (RFC 9110, 10.2.3): a date would be read by a clock that may be wrong."""
+    text = response.headers.get("retry-after", "").strip()
+    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _reason(response: httpx.Response) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import structlog
 
-from agents.backoff import heartbeat_delay
+from agents.backoff import asked_delay, heartbeat_delay
 from agents.identity import Identity
 from agents.link import Answered, Link, Outcome, Refused, Unreachable
 from agents.node import Node
@@ -45,16 +45,19 @@ class Loop:
         """Never returns."""
         while True:
             self._news.clear()
-            await self._beat()
+            asked = await self._beat()
             began = time.monotonic()
+            # Not even news goes to a server that asked to be left alone.
+            await asyncio.sleep(asked_delay(asked, _dice.random()))
             delay = heartbeat_delay(self._failures, _dice.random(), interval_seconds=self._node.interval_seconds)
             with suppress(TimeoutError):
-                async with asyncio.timeout(delay):
+                async with asyncio.timeout(max(0.0, delay - (time.monotonic() - began))):
                     await self._news.wait()
             # News while the last heartbeat was on its way counts as well: the gap alone holds it back.
             await asyncio.sleep(max(0.0, min(SHORTEST_GAP_SECONDS, delay) - (time.monotonic() - began)))
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> float | None:
+        """The seconds that the control plane asked to be left alone for."""
         await self._node.measure()
         told_of_death = self._node.is_dead
         outcome = await self._link.heartbeat(self._identity.token, self._node.heartbeat)
@@ -69,6 +72,7 @@ class Loop:
             # With secrets on disk the relay serves without being told to.
             self._node.serve_what_is_there()
         self._node.note_heartbeat(_slug(outcome))
+        return outcome.retry_after_seconds if isinstance(outcome, Unreachable) else None
 
     def _log_change(self, outcome: Outcome[HeartbeatReply]) -> None:
         """One line when the outcome becomes another, not one per heartbeat."""

@@ -18,6 +18,7 @@ from agents.coturn.command_line import CommandLine
 from agents.coturn.config import Wanted
 from agents.coturn.supervisor import Supervisor
 from agents.coturn.turndb import TurnDatabase
+from agents.errors import CoturnError
 from agents.identity import Identity
 from agents.plan import Action, ChangeRealm, LocalState, SetIntent, SetInterval, StartCoturn, WriteSecrets, applied
 from agents.prober import Prober, targets
@@ -84,8 +85,11 @@ class Node:
 
     async def load_secrets(self) -> None:
         """At the start: what an earlier run left in the database, without rows that nobody accounts for."""
-        found = await self._database.read(self._state.realm)
-        await self._database.replace(self._state.realm, found)
+        try:
+            found = await self._database.read(self._state.realm)
+            await self._database.replace(self._state.realm, found)
+        except sqlite3.Error as error:
+            raise CoturnError(f"The secrets in coturn's database cannot be read and put in order: {error}.") from None
         self._state = replace(self._state, secrets=found)
         # A relay that has its secrets serves at once: it does not need the control plane for that.
         self.serve_what_is_there()
@@ -95,7 +99,7 @@ class Node:
         """Reads everything that the next report shows. What does not answer keeps its last value."""
         try:
             self._state = replace(self._state, secrets=await self._database.read(self._state.realm))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, CoturnError) as error:
             log.warning("secrets_not_read", reason=str(error))
         if self._supervisor.state == "running":
             total = await self._command_line.total_sessions()
@@ -104,7 +108,7 @@ class Node:
             self._allocations = 0
         now = host.sample(self._settings.interface)
         self._meter = report.metered(self._meter, now)
-        self._supervisor.look_after_files()
+        await self._supervisor.look_after_files()
         files = host.open_files(self._supervisor.pid)
         self._load = report.load(
             self._meter,
@@ -145,7 +149,7 @@ class Node:
             for action in actions:
                 await self._apply(action)
             self._settle()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, CoturnError) as error:
             log.error("plan_failed", reason=str(error))  # noqa: TRY400 - the sentence says it all
 
     async def _apply(self, action: Action) -> None:

@@ -120,10 +120,49 @@ def absolute_path(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute():
         raise ValueError(f"must be an absolute path, which {text!r} is not")
-    if any(sign.isspace() or sign in "#=" for sign in text):
+    _refuse_unwritable(text)
+    return path
+
+
+def coturn_file(text: str) -> Path:
+    """An existing file whose absolute path can stand in coturn's configuration."""
+    path = existing_file(text)
+    _refuse_unwritable(str(path))
+    return path
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    most = 2**31 - 1  # coturn keeps these in 32 bits
+
+    def parser(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}, which {text!r} is not")
+        return int(text)
+
+    return parser
+
+
+def peers(text: str) -> tuple[str, ...]:
+    """`192.0.2.1, 198.51.100.0-198.51.100.255`: never a CIDR block, which some versions of coturn take and ignore."""
+    found = []
+    for part in (one.strip() for one in text.split(",")):
+        first, dash, last = (one.strip() for one in part.partition("-"))
+        try:
+            low = ipaddress.ip_address(first)
+            high = ipaddress.ip_address(last) if dash else low
+        except ValueError:
+            words = "must hold addresses or ranges like 198.51.100.0-198.51.100.255 (no CIDR blocks), which"
+            raise ValueError(f"{words} {part!r} is not") from None
+        if low.version != high.version or int(low) > int(high) or "%" in part:
+            raise ValueError(f"must hold ranges from a lower to a higher address of one IP version, which {part!r} is not")
+        found.append(f"{low}-{high}" if dash else str(low))
+    return tuple(dict.fromkeys(found))
+
+
+def _refuse_unwritable(text: str) -> None:
+    if any(sign.isspace() or not sign.isprintable() or sign in "#=" for sign in text):
         # coturn's configuration has no quoting, so such a path could not be written into it.
         raise ValueError(f"must be a path without spaces, # and =, which {text!r} is not")
-    return path
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

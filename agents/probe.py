@@ -58,8 +58,11 @@ def credential(secret: Redacted, *, now: float) -> tuple[str, Redacted]:
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
-    """What a client would verify the listener's certificate with."""
-    return ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+    """What a client would verify the listener's certificate with: the system's authorities, and the operator's own beside them."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=str(ca_file))
+    return context
 
 
 async def probe(

@@ -11,10 +11,12 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from agents import probe
+from agents.disk import Disk
 from agents.echo import Echo
 from agents.probe import EchoPeer, Target
 from agents.settings import AgentSettings
@@ -30,9 +32,10 @@ NOT_RUNNING = "coturn is not running"
 class Prober:
     """`on_turn` is called when the node as a whole turns good or bad."""
 
-    def __init__(self, *, settings: AgentSettings, echo: Echo, on_turn: Callable[[], None]) -> None:
+    def __init__(self, *, settings: AgentSettings, echo: Echo, disk: Disk, on_turn: Callable[[], None]) -> None:
         self._settings = settings
         self._echo = echo
+        self._disk = disk
         self._on_turn = on_turn
         self._targets = targets(settings)
         self._results: dict[Transport, ListenerProbe] = {}
@@ -124,7 +127,7 @@ class Prober:
     async def _probe(self, target: Target, secret: Redacted) -> ListenerProbe:
         if target.transport == "tls" and self._context is None:
             with suppress(OSError):
-                self._context = await asyncio.to_thread(probe.trust, self._settings.ca_file)
+                self._context = await self._disk.run(partial(probe.trust, self._settings.ca_file))
         peer = EchoPeer(address=self._echo.address, tag=self._echo.tag)
         return await probe.probe(target, secret=secret, echo=peer, context=self._context)
 

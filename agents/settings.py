@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +64,8 @@ class AgentSettings:
         parse.existing_file,
         default=None,
         shown="the system's certificates",
-        meaning="PEM file of the authorities that the control plane and the node's own TLS listener are verified against.",
+        meaning="PEM file of the authorities that the control plane is verified against instead of the system's. "
+        "The node's own TLS listener is verified against both.",
     )
     join_token: Redacted | None = _setting(
         "JOIN_TOKEN", Redacted, default=None, meaning="One-time token; needed only until the node has joined."
@@ -114,11 +115,11 @@ class AgentSettings:
         "TLS_PORT", parse.port, default=5349, meaning="Port for TURN over TLS; used only with TLS_CERT and TLS_KEY."
     )
     tls_cert: Path | None = _setting(
-        "TLS_CERT", parse.existing_file, default=None, shown="no TLS", meaning="PEM certificate chain of the TLS listener."
+        "TLS_CERT", parse.coturn_file, default=None, shown="no TLS", meaning="PEM certificate chain of the TLS listener."
     )
     tls_key: Path | None = _setting(
         "TLS_KEY",
-        parse.existing_file,
+        parse.coturn_file,
         default=None,
         shown="no TLS",
         meaning="PEM private key of the TLS listener, readable by the user of coturn.",
@@ -138,12 +139,51 @@ class AgentSettings:
         unit="bits per second",
         meaning="What the node can carry in each direction.",
     )
+    capacity_packets_per_second: float | None = _setting(
+        "CAPACITY_PACKETS_PER_SECOND",
+        parse.positive_number,
+        default=None,
+        shown="not limited",
+        unit="packets per second",
+        meaning="What the node can carry in each direction, for hosts whose limit is packets rather than bits.",
+    )
+    user_quota: int = _setting(
+        "USER_QUOTA",
+        parse.whole_number(0),
+        default=20,
+        unit="allocations",
+        meaning="Most allocations of one credential at a time, so that a leaked one cannot take every relay port; 0 for no limit.",
+    )
+    total_quota: int = _setting(
+        "TOTAL_QUOTA",
+        parse.whole_number(1),
+        default=0,
+        shown="the number of RELAY_PORTS",
+        unit="allocations",
+        meaning="Most allocations of the node at a time. The smaller of it and the number of RELAY_PORTS is the node's capacity.",
+    )
+    max_bytes_per_second_per_session: int | None = _setting(
+        "MAX_BYTES_PER_SECOND_PER_SESSION",
+        parse.whole_number(1),
+        default=None,
+        shown="not limited",
+        unit="bytes per second",
+        meaning="Most that one allocation may carry in each direction.",
+    )
+    denied_peers: tuple[str, ...] = _setting(
+        "DENIED_PEERS",
+        parse.peers,
+        default=(),
+        shown="none",
+        meaning="Addresses and first-last ranges, comma separated, that clients may not relay to, beside the private and "
+        "special ones and this host's own, which they never may.",
+    )
     interface: str = _setting(
         "INTERFACE",
         parse.interface,
         default="",
-        shown="the one with the default route",
-        meaning="Network interface whose counters are the node's load; `lo` when LISTEN_ADDRESS is a loopback address.",
+        shown="the one with LISTEN_ADDRESS, else with the default route",
+        meaning="Network interface whose counters are the node's load.",
     )
     coturn: CoturnMode = _setting(
         "COTURN",
@@ -192,7 +232,16 @@ class AgentSettings:
         return self.tls_cert is not None
 
     @property
+    def allocation_quota(self) -> int:
+        """What coturn is told as the most allocations at a time."""
+        return self.total_quota or self._relay_port_count
+
+    @property
     def allocation_capacity(self) -> int:
+        return min(self._relay_port_count, self.allocation_quota)
+
+    @property
+    def _relay_port_count(self) -> int:
         return self.relay_ports[1] - self.relay_ports[0] + 1
 
 
@@ -204,11 +253,13 @@ def from_environment(
     environment: Mapping[str, str],
     *,
     default_address: Callable[[], str | None],
-    default_interface: Callable[[], str | None],
+    default_interface: Callable[[str], str | None],
+    interfaces: Callable[[], Collection[str] | None],
 ) -> AgentSettings:
     """The settings, or a SettingsError that names the variable. An empty variable counts as unset.
 
     The host's defaults are asked for only when needed: an agent on a host without a default route may name everything.
+    `default_interface` is asked with the listening address. `interfaces` are the host's, None where they cannot be known.
     """
     _refuse_unknown(environment)
     values: dict[str, Any] = {}
@@ -225,6 +276,11 @@ def from_environment(
     _fill_in(values, default_address=default_address, default_interface=default_interface)
     settings = AgentSettings(**values)
     _check_together(settings)
+    known = interfaces()
+    if known is not None and settings.interface not in known:
+        raise SettingsError(
+            f"{PREFIX}INTERFACE: this host has no network interface {settings.interface}; it has {', '.join(sorted(known))}."
+        )
     return settings
 
 
@@ -240,7 +296,7 @@ def _fill_in(
     values: dict[str, Any],
     *,
     default_address: Callable[[], str | None],
-    default_interface: Callable[[], str | None],
+    default_interface: Callable[[str], str | None],
 ) -> None:
     """Defaults that depend on the host or on other settings."""
     if "name" not in values:
@@ -256,9 +312,16 @@ def _fill_in(
     values.setdefault("relay_address", values["listen_address"])
     values.setdefault("public_host", values.get("external_address") or values["listen_address"])
     if "interface" not in values:
-        loopback = ipaddress.ip_address(values["listen_address"]).is_loopback
-        # Without any interface to look at, the load reads as zero: the fallback of a host without /proc.
-        values["interface"] = "lo" if loopback else (default_interface() or "lo")
+        interface = default_interface(values["listen_address"])
+        if interface is None:
+            # Only a relay on loopback may be measured there: of any other the load would read as zero for ever.
+            if not ipaddress.ip_address(values["listen_address"]).is_loopback:
+                raise SettingsError(
+                    f"{PREFIX}INTERFACE must be set: no interface of this host is seen to have {values['listen_address']} "
+                    "or a default route."
+                )
+            interface = "lo"
+        values["interface"] = interface
 
 
 def _check_together(settings: AgentSettings) -> None:

@@ -68,12 +68,14 @@ class CommandLine:
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is not None:
             return self._streams
-        reader, writer = self._streams = await asyncio.open_connection(CLI_ADDRESS, self._port)
+        # The pair itself goes on from here: a drop() meanwhile forgets it, and its reader then says so.
+        reader, writer = pair = await asyncio.open_connection(CLI_ADDRESS, self._port)
+        self._streams = pair
         greeting = await _read_until(reader, cli_replies.greeted)
         self.version = cli_replies.version(greeting)
         writer.write(self._password.reveal().encode() + b"\r\n")
         await _read_until(reader, cli_replies.prompted)
-        return self._streams
+        return pair
 
     async def _ask_total(self) -> int | None:
         reader, writer = await self._connected()

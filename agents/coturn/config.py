@@ -39,6 +39,14 @@ class Wanted:
     cli_port: int
     cli_password: Redacted
     allow_loopback_peers: bool
+    denied_peers: tuple[str, ...]
+    """Addresses and first-last ranges beside those that are never allowed."""
+    own_addresses: tuple[str, ...]
+    """Of this host: no client has business with any but the relay address."""
+    user_quota: int
+    """Allocations of one credential; 0 for as many as it likes."""
+    total_quota: int
+    max_bytes_per_second_per_session: int | None
     database: Path
     pid_file: Path
     log_file: Path
@@ -68,6 +76,11 @@ def render(wanted: Wanted) -> str:
         "fingerprint",
         f"stale-nonce={STALE_NONCE_SECONDS}",
         f"max-allocate-lifetime={MAX_ALLOCATE_LIFETIME_SECONDS}",
+        # coturn counts by the part of a user name that is not the expiry, which is the credential's id.
+        *([f"user-quota={wanted.user_quota}"] if wanted.user_quota else []),
+        f"total-quota={wanted.total_quota}",
+        # Named like bits, but they are bytes.
+        *([f"max-bps={wanted.max_bytes_per_second_per_session}"] if wanted.max_bytes_per_second_per_session else []),
         "no-multicast-peers",
         "no-tcp-relay",
         "no-software-attribute",
@@ -112,11 +125,13 @@ def _tls(wanted: Wanted) -> list[str]:
 
 def _peers(wanted: Wanted) -> list[str]:
     """Two clients of this node reach each other over its relay address, and the agent's probe its echo; nothing else here."""
-    others = tuple(one for one in (wanted.listen_address,) if one != wanted.relay_address)
+    others = {one for one in (wanted.listen_address,) if one != wanted.relay_address}
+    own = sorted(set(wanted.own_addresses) - {wanted.relay_address, wanted.external_address} - others)
+    also = (*others, *peers.needed(own), *wanted.denied_peers)
     return [
         *(["allow-loopback-peers"] if wanted.allow_loopback_peers else []),
         f"allowed-peer-ip={wanted.relay_address}",
-        *(f"denied-peer-ip={one}" for one in peers.denied(allow_loopback=wanted.allow_loopback_peers, also=others)),
+        *(f"denied-peer-ip={one}" for one in peers.denied(allow_loopback=wanted.allow_loopback_peers, also=also)),
     ]
 
 

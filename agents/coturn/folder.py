@@ -1,13 +1,18 @@
 """Where coturn's files are, and who may read them.
 
 ```
-STATE_DIR/coturn/            0750, group of coturn
+STATE_DIR/coturn/            0750, group of coturn, which may not write in it
   turnserver.conf            0640  holds the command line's password
   cli-password               0600  kept, so that the same configuration is rendered after a restart of the agent
   boot.json                  0600  which coturn we started last
   db/turndb (-wal, -shm)     0660 in a 2770 folder: both sides write, and SQLite makes its files in the folder
-  run/turn.pid, turn.log     in a 2770 folder: written by coturn
+  turn.pid                   written by coturn while it is root still (0660 under another supervisor, where it may not be)
+  turn.log                   0660  made by us, appended to by coturn
 ```
+
+coturn begins as root and opens its log, its pidfile and its database before it becomes its own user. In a folder in which that
+user may write, a symbolic link would make root write wherever the user likes. So the log and the pidfile are in one where it may
+not, and the database's folder is looked at before anything in it is opened.
 """
 
 from __future__ import annotations
@@ -16,15 +21,21 @@ import grp
 import os
 import pwd
 import secrets
+import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.files import write_atomically
+from agents.errors import CoturnError
+from agents.files import make_folder, write_atomically
 from agents.settings import AgentSettings
 from controlplane.wire.redacted import Redacted
 
 COTURN_USER = "turnserver"
 PASSWORD_BYTES = 32
+_LOOK_SECONDS = 10.0
+# Prints the first of its arguments that cannot be entered.
+_FIRST_CLOSED = 'for one; do test -x "$one" || { echo "$one"; exit; }; done'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +45,8 @@ class Owner:
     user: str | None
     """Set when we are root and that user exists: coturn then drops to it."""
     group: str | None
+    uid: int | None
+    """Of `user`."""
     gid: int | None
     """The group that shares the files; None when coturn runs as ourselves."""
 
@@ -62,11 +75,11 @@ class Folder:
 
     @property
     def pid_file(self) -> Path:
-        return self.root / "run" / "turn.pid"
+        return self.root / "turn.pid"
 
     @property
     def log_file(self) -> Path:
-        return self.root / "run" / "turn.log"
+        return self.root / "turn.log"
 
 
 def find_owner(settings: AgentSettings) -> Owner:
@@ -76,23 +89,62 @@ def find_owner(settings: AgentSettings) -> Owner:
         user = pwd.getpwnam(COTURN_USER)
         group = grp.getgrgid(user.pw_gid)
     except KeyError:
-        return Owner(user=None, group=None, gid=None)
+        return Owner(user=None, group=None, uid=None, gid=None)
     if root and settings.coturn == "own":
-        return Owner(user=user.pw_name, group=group.gr_name, gid=group.gr_gid)
+        return Owner(user=user.pw_name, group=group.gr_name, uid=user.pw_uid, gid=group.gr_gid)
     shares = root or group.gr_gid in {os.getegid(), *os.getgroups()}
     # Under another supervisor coturn starts as the right user already.
-    return Owner(user=None, group=None, gid=group.gr_gid if shares and settings.coturn == "attached" else None)
+    return Owner(user=None, group=None, uid=None, gid=group.gr_gid if shares and settings.coturn == "attached" else None)
 
 
 def prepare(folder: Folder, owner: Owner) -> Redacted:
-    """Makes the folders, and returns the command line's password: the kept one, or a new one."""
-    folder.root.parent.mkdir(parents=True, exist_ok=True)
+    """Makes the folders, and returns the command line's password: the kept one, or a new one. CoturnError when it cannot be."""
+    try:
+        password = _prepared(folder, owner)
+        closed = _first_closed(folder.database.parent, owner)
+    except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
+        raise CoturnError(f"coturn's folder {folder.root} cannot be prepared: {error}.") from None
+    if closed is not None:
+        raise CoturnError(
+            f"The user {owner.user}, whom coturn becomes, cannot enter {closed}, and so not reach its database: "
+            f"chmod o+x {closed}, or set another STATE_DIR."
+        )
+    return password
+
+
+def refuse_links(database: Path) -> None:
+    """CoturnError when the database or a file beside it is not what SQLite left there: root must not open it then.
+
+    The folder has to be open to coturn's user, which could put a link to any file of the host in its place.
+    """
+    for path in (database, *(database.with_name(f"{database.name}{end}") for end in ("-wal", "-shm", "-journal"))):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise CoturnError(f"{path} cannot be looked at: {error.strerror}.") from None
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file with one name"
+            raise CoturnError(
+                f"{path} is {kind}, which neither coturn nor the agent puts there, so it is not opened: "
+                "look for who did, then remove it."
+            )
+
+
+def _prepared(folder: Folder, owner: Owner) -> Redacted:
+    make_folder(folder.root.parent)
     shared = owner.gid is not None
     _make(folder.root, 0o750 if shared else 0o700, owner)
-    for path in (folder.database.parent, folder.pid_file.parent):
-        _make(path, 0o2770 if shared else 0o700, owner)
+    _make(folder.database.parent, 0o2770 if shared else 0o700, owner)
+    _make_file(folder.log_file, owner)
+    if shared and owner.user is None:
+        # Another supervisor may start coturn as its own user, which can make no file here.
+        _make_file(folder.pid_file, owner)
     if folder.cli_password.exists():
-        return Redacted(folder.cli_password.read_text().strip())
+        kept = folder.cli_password.read_text().strip()
+        if kept:
+            return Redacted(kept)
     password = secrets.token_hex(PASSWORD_BYTES)
     write_atomically(folder.cli_password, password.encode(), mode=0o600)
     return Redacted(password)
@@ -103,3 +155,36 @@ def _make(path: Path, mode: int, owner: Owner) -> None:
     if owner.gid is not None:
         os.chown(path, -1, owner.gid)
     path.chmod(mode)
+
+
+def _make_file(path: Path, owner: Owner) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    mode = 0o600 if owner.gid is None else 0o660
+    try:
+        found = os.fstat(descriptor)
+        # One that is right already may belong to somebody else, as logrotate may have made it.
+        if owner.gid is not None and found.st_gid != owner.gid:
+            os.fchown(descriptor, -1, owner.gid)
+        if stat.S_IMODE(found.st_mode) != mode:
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def _first_closed(path: Path, owner: Owner) -> Path | None:
+    """The first folder on the way that the user may not enter, as the system itself sees it (access lists and all)."""
+    if owner.user is None:
+        return None
+    way = [str(one) for one in (*reversed(path.parents), path)]
+    done = subprocess.run(  # noqa: S603 - a fixed program; the paths are arguments
+        ["/bin/sh", "-c", _FIRST_CLOSED, "sh", *way],
+        user=owner.user,
+        group=owner.gid,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=_LOOK_SECONDS,
+        check=False,
+    )
+    return Path(done.stdout.rstrip("\n")) if done.stdout.strip() else None

@@ -21,7 +21,10 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 async def adopt_or_stop(folder: Folder, *, binary: str, config_digest: str, on_death: Callable[[], None]) -> Process | None:
-    """The coturn to go on with, if there is one. When it returns, no other coturn of ours is alive."""
+    """The coturn to go on with, if there is one. When it returns, no other coturn of ours is alive.
+
+    CoturnError when one of ours cannot be stopped.
+    """
     record = read_boot(folder.boot)
     adopted: Process | None = None
     for pid in _candidates(folder, record, binary=binary):
@@ -35,24 +38,34 @@ async def adopt_or_stop(folder: Folder, *, binary: str, config_digest: str, on_d
     return adopted
 
 
-def port_is_free(address: str, port: int) -> bool:
-    """False when some other program serves there; coturn itself would start and share the port without a word."""
+def port_fault(address: str, port: int, kind: socket.SocketKind) -> OSError | None:
+    """Why a server could not listen there now. coturn itself would start and share the port of another one without a word.
+
+    EADDRINUSE means that some other program serves there; anything else says nothing about others.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+    with closing(socket.socket(family, kind)) as probe:
+        if kind == socket.SOCK_STREAM:
+            # Connections that were closed a moment ago do not count, only somebody who listens.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def _candidates(folder: Folder, record: BootRecord | None, *, binary: str) -> list[int]:
-    """The pid in coturn's own file, the one that we noted, and any coturn on this host that names our configuration.
+    """The pid in coturn's own file, the one that we noted, and any coturn on this host: those that name our configuration.
 
-    A pid in a file may by now belong to anybody: only a coturn counts. One in our pidfile counts with any configuration.
+    A pid in a file may by now belong to anybody, another service's coturn not excepted.
     """
     named = {processes.read_pid(folder.pid_file), record.pid if record else None} - {None}
-    living = {pid for pid in named if pid is not None and processes.is_coturn(pid, binary=binary)}
+    living = {
+        pid
+        for pid in named
+        if pid is not None and processes.is_coturn(pid, binary=binary) and processes.uses_config(pid, folder.config)
+    }
     return sorted(living | set(processes.coturns_with_config(folder.config, binary=binary)))
 
 

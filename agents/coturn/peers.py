@@ -7,6 +7,9 @@ versions refuse to start. A relay without these is a tool into the provider's ow
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LOOPBACK = "127.0.0.0-127.255.255.255"
 
@@ -38,20 +41,36 @@ DENIED: tuple[str, ...] = (
 
 
 def denied(*, allow_loopback: bool, also: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The ranges to render. `also` are single addresses of this host that no client has business with."""
+    """The ranges to render. `also` are further addresses and ranges: of this host, and what its operator names."""
     ranges = tuple(one for one in DENIED if not (allow_loopback and one == LOOPBACK))
     for one in (*ranges, *also):
         lint(one)
     return ranges + also
 
 
+def needed(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Those that no range of DENIED has already: a host has many link-local and private addresses, and they come and go."""
+    return tuple(one for one in addresses if not any(_holds(each, one) for each in DENIED))
+
+
 def lint(text: str) -> None:
     """Raises ValueError for anything that coturn would take and not honour."""
+    bounds(text)
+
+
+def bounds(text: str) -> tuple[IPAddress, IPAddress]:
+    """First and last address of a range, or one address twice; ValueError like lint()."""
     if "/" in text:
         raise ValueError(f"{text!r} is a CIDR block, which coturn 4.6.1 silently ignores: write it as first-last.")
     first, dash, last = text.partition("-")
     low = ipaddress.ip_address(first)
-    if dash:
-        high = ipaddress.ip_address(last)
-        if low.version != high.version or int(low) > int(high):
-            raise ValueError(f"{text!r} is not a range from a lower to a higher address of one IP version.")
+    high = ipaddress.ip_address(last) if dash else low
+    if low.version != high.version or int(low) > int(high):
+        raise ValueError(f"{text!r} is not a range from a lower to a higher address of one IP version.")
+    return low, high
+
+
+def _holds(range_text: str, address: str) -> bool:
+    low, high = bounds(range_text)
+    one = ipaddress.ip_address(address)
+    return one.version == low.version and int(low) <= int(one) <= int(high)

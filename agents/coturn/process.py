@@ -9,14 +9,17 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from agents.coturn import processes
+from agents.errors import CoturnError
 from agents.files import write_atomically
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 TERMINATE_SECONDS = 10.0
 """Newer versions take up to 6 s to end on SIGTERM, with their sockets open meanwhile."""
@@ -64,14 +67,23 @@ class Process:
         """Never hits another process that got the same pid: after the death it does nothing."""
         if self.died.is_set():
             return
-        with suppress(ProcessLookupError):
+        try:
             if self._pidfd is not None:
                 signal.pidfd_send_signal(self._pidfd, number)
             else:
                 os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            log.warning(
+                "signal_refused", pid=self.pid, signal=number.name, reason="The process belongs to another user than the agent."
+            )
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL, and returns only when it is gone: a second coturn on the same ports would steal clients."""
+        """SIGTERM, then SIGKILL, and returns only when it is gone: a second coturn on the same ports would steal clients.
+
+        CoturnError when even that does not end it.
+        """
         self.signal(signal.SIGTERM)
         # A stopped (SIGSTOP) process would take the SIGTERM only when it goes on.
         self.signal(signal.SIGCONT)
@@ -80,8 +92,13 @@ class Process:
                 await self.died.wait()
         except TimeoutError:
             self.signal(signal.SIGKILL)
-            async with asyncio.timeout(KILL_SECONDS):
-                await self.died.wait()
+            try:
+                async with asyncio.timeout(KILL_SECONDS):
+                    await self.died.wait()
+            except TimeoutError:
+                raise CoturnError(
+                    f"coturn (process {self.pid}) does not end, not even by SIGKILL: see ps -o user,stat,wchan -p {self.pid}."
+                ) from None
 
     def close(self) -> None:
         if self._timer is not None:

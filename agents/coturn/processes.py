@@ -55,7 +55,20 @@ def is_coturn(pid: int, *, binary: str) -> bool:
 
 
 def uses_config(pid: int, config: Path) -> bool:
-    return str(config) in (arguments(pid) or [])
+    """Whether its command line names our configuration, and means our file by it: in a container the same path is another."""
+    return str(config) in (arguments(pid) or []) and _sees(pid, config)
+
+
+def _sees(pid: int, path: Path) -> bool:
+    """True also where it cannot be told: no /proc, not ours to see, or no such file here either."""
+    try:
+        ours = path.stat()
+        theirs = PROC.joinpath(str(pid), "root", *path.parts[1:]).stat()
+    except FileNotFoundError:
+        return not path.exists() or not PROC.joinpath(str(pid), "root").is_dir()
+    except OSError:
+        return True
+    return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
 
 
 def coturns_with_config(config: Path, *, binary: str) -> list[int]:

@@ -7,11 +7,14 @@ watches the process that coturn's pidfile names.
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -19,11 +22,13 @@ from agents.backoff import ceiling
 from agents.coturn import capabilities, processes
 from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
-from agents.coturn.config import digest
-from agents.coturn.folder import Folder, Owner
-from agents.coturn.logfile import last_lines, move_when_big
-from agents.coturn.orphans import adopt_or_stop, port_is_free
+from agents.coturn.config import CLI_ADDRESS, digest
+from agents.coturn.folder import Folder, Owner, refuse_links
+from agents.coturn.logfile import last_lines, rotate_when_big
+from agents.coturn.orphans import adopt_or_stop, port_fault
 from agents.coturn.process import BootRecord, Process, spawn, watched, write_boot
+from agents.disk import Disk
+from agents.errors import CoturnError
 from agents.files import write_atomically
 from agents.settings import AgentSettings
 from controlplane.wire.agent_api import Coturn, CoturnState
@@ -37,6 +42,8 @@ STEADY_SECONDS = 60.0
 GREETING_RETRY_SECONDS = 0.02
 """coturn is ready 30 to 60 ms after its start."""
 LONGEST_GREETING_RETRY_SECONDS = 1.0
+GREETING_SECONDS = 5.0
+"""Without a greeting for this long somebody should look: another program may answer on the command line's port."""
 REPORT_SECONDS = 3.2
 """How long a restart waits for the death to be reported: two tries of a heartbeat."""
 ATTACHED_LOOK_SECONDS = 0.5
@@ -52,12 +59,14 @@ class Supervisor:
         folder: Folder,
         owner: Owner,
         command_line: CommandLine,
+        disk: Disk,
         on_change: Callable[[CoturnState], None],
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._owner = owner
         self._command_line = command_line
+        self._disk = disk
         self._on_change = on_change
         self._text: str | None = None
         self._wake = asyncio.Event()
@@ -88,18 +97,19 @@ class Supervisor:
         self._text = text
         self._wake.set()
 
-    def look_after_files(self) -> None:
-        """Starts a new log when this one has grown too big, and has a renewed certificate loaded: live sessions go on.
+    async def look_after_files(self) -> None:
+        """Empties a log that has grown too big, and has a renewed certificate loaded: live sessions go on.
 
         Under another supervisor both are the host's own (logrotate, a renewal hook).
         """
-        if self.state != "running" or self._process is None or self._settings.coturn != "own":
+        if self._settings.coturn != "own":
             return
-        if move_when_big(self._folder.log_file):
-            self._process.signal(signal.SIGHUP)
+        if await self._disk.run(partial(rotate_when_big, self._folder.log_file)):
             log.info("coturn_log_rotated", path=str(self._folder.log_file))
-        if self._certificate.renewed():
-            self._process.signal(signal.SIGUSR2)
+        process = self._process
+        # Before it greets, coturn may not know the signal yet, and would die of it.
+        if self.state == "running" and process is not None and self._certificate.renewed():
+            process.signal(signal.SIGUSR2)
             log.info("coturn_certificate_reloaded", path=str(self._settings.tls_cert))
 
     def death_reported(self) -> None:
@@ -131,7 +141,7 @@ class Supervisor:
                 self._process.close()
 
     async def stop(self) -> None:
-        """Ends an own coturn and returns when it is gone. Only after run() has ended."""
+        """Ends an own coturn and returns when it is gone. Only after run() has ended. CoturnError when it does not end."""
         process = self._process
         if process is None or self._settings.coturn != "own" or process.died.is_set():
             return
@@ -142,14 +152,15 @@ class Supervisor:
 
     async def _one_life(self, text: str) -> None:
         """From obtaining a coturn to its end."""
-        process = await self._obtain(text)
+        process = await self._obtained(text)
         if process is None:
             await self._died("could not be started", alive_seconds=0.0)
             return
         self._process = process
+        self._certificate.read_by_coturn(process.started_at)
         began = time.monotonic()
         self._change("starting")
-        await self._await_greeting(process)
+        await self._await_greeting(process, text)
         while not process.died.is_set() and self._text == text:
             await self._woken(None)
         self._command_line.drop()
@@ -157,8 +168,20 @@ class Supervisor:
             await self._died("died", alive_seconds=time.monotonic() - began)
             return
         self._change("starting")
-        await process.stop()
+        try:
+            await process.stop()
+        except CoturnError as error:
+            # The next life looks for it, and does not begin beside it.
+            log.error("coturn_not_stopped", pid=process.pid, reason=str(error))  # noqa: TRY400 - a sentence
+            return
         log.info("coturn_stopped", pid=process.pid, reason="its configuration changed")
+
+    async def _obtained(self, text: str) -> Process | None:
+        try:
+            return await self._obtain(text)
+        except CoturnError as error:
+            log.error("coturn_not_started", reason=str(error))  # noqa: TRY400 - a sentence
+            return None
 
     async def _obtain(self, text: str) -> Process | None:
         adopted = await adopt_or_stop(
@@ -166,12 +189,9 @@ class Supervisor:
         )
         if adopted is not None:
             return adopted
-        for port in (self._settings.port, *((self._settings.tls_port,) if self._settings.serves_tls else ())):
-            if not port_is_free(self._settings.listen_address, port):
-                log.error(
-                    "coturn_port_taken", address=self._settings.listen_address, port=port, command=f"ss -lpnu sport = :{port}"
-                )
-                return None
+        if self._port_is_taken():
+            return None
+        refuse_links(self._folder.database)
         pid = self._spawn()
         if pid is None:
             return None
@@ -191,6 +211,26 @@ class Supervisor:
         log.info("coturn_started", pid=pid, boot_id=record.boot_id)
         return process
 
+    def _port_is_taken(self) -> bool:
+        address = self._settings.listen_address
+        # Without DTLS the TLS listener has no UDP side.
+        needed = [(address, self._settings.port, socket.SOCK_DGRAM), (address, self._settings.port, socket.SOCK_STREAM)]
+        if self._settings.serves_tls:
+            needed.append((address, self._settings.tls_port, socket.SOCK_STREAM))
+        needed.append((CLI_ADDRESS, self._settings.cli_port, socket.SOCK_STREAM))
+        for where, port, kind in needed:
+            fault = port_fault(where, port, kind)
+            transport = "udp" if kind == socket.SOCK_DGRAM else "tcp"
+            if fault is None:
+                continue
+            if fault.errno == errno.EADDRINUSE:
+                command = f"ss -lpn{transport[0]} sport = :{port}"
+                log.error("coturn_port_taken", address=where, port=port, transport=transport, command=command)
+                return True
+            # coturn may be allowed what the agent is not (a low port); if it is not either, the probe tells.
+            log.warning("coturn_port_not_tried", address=where, port=port, transport=transport, reason=fault.strerror)
+        return False
+
     def _spawn(self) -> int | None:
         try:
             return spawn(self._settings.coturn_binary, self._folder.config)
@@ -198,16 +238,24 @@ class Supervisor:
             log.warning("coturn_start_failed", binary=self._settings.coturn_binary, reason=error.strerror)
             return None
 
-    async def _await_greeting(self, process: Process) -> None:
-        """Running is what greets on its command line."""
+    async def _await_greeting(self, process: Process, text: str | None) -> None:
+        """Running is what greets on its command line. Given up when another configuration than `text` is wanted.
+
+        `text` is None where that changes nothing: another supervisor started it.
+        """
         pause = GREETING_RETRY_SECONDS
-        while not process.died.is_set():
+        warn_at: float | None = time.monotonic() + GREETING_SECONDS
+        while not process.died.is_set() and text in {None, self._text}:
             if await self._command_line.log_in():
                 self.version = self._command_line.version
                 can = capabilities.of_version(self.version)
                 log.info("coturn_greeted", pid=process.pid, version=self.version, signal_drain=can.signal_drain)
                 self._change("running")
                 return
+            if warn_at is not None and time.monotonic() >= warn_at:
+                warn_at = None
+                port = self._settings.cli_port
+                log.warning("coturn_not_greeting", pid=process.pid, port=port, command=f"ss -lpnt sport = :{port}")
             await self._woken(pause)
             pause = min(pause * 2, LONGEST_GREETING_RETRY_SECONDS)
 
@@ -223,7 +271,7 @@ class Supervisor:
             pid=process.pid if process is not None else None,
             exit_code=process.exit_code if process is not None else None,
             restart_in_seconds=delay,
-            last_lines=await asyncio.to_thread(last_lines, self._folder.log_file),
+            last_lines=last_lines(self._folder.log_file),
         )
         self._reported.clear()
         self._change("dead")
@@ -234,21 +282,29 @@ class Supervisor:
 
     async def _one_attachment(self) -> None:
         pid = processes.read_pid(self._folder.pid_file)
-        if pid is None or not processes.is_coturn(pid, binary=self._settings.coturn_binary):
+        started_at = self._pid_written_at()
+        if pid is None or started_at is None or not processes.is_coturn(pid, binary=self._settings.coturn_binary):
             await self._woken(ATTACHED_LOOK_SECONDS)
             return
         mark = processes.start_mark(pid)
         # The same process is the same boot, whichever run of the agent looks at it.
         boot_id = digest(f"{pid}/{mark}")[:16]
-        process = watched(pid, boot_id=boot_id, started_at=self._folder.pid_file.stat().st_mtime, on_death=self._wake.set)
+        process = watched(pid, boot_id=boot_id, started_at=started_at, on_death=self._wake.set)
         self._process = process
         self._change("starting")
-        await self._await_greeting(process)
+        await self._await_greeting(process, None)
         while not process.died.is_set():
             await self._woken(None)
         self._command_line.drop()
-        log.error("coturn_died", pid=pid, last_lines=await asyncio.to_thread(last_lines, self._folder.log_file))
+        log.error("coturn_died", pid=pid, last_lines=last_lines(self._folder.log_file))
         self._change("dead")
+
+    def _pid_written_at(self) -> float | None:
+        """When coturn started, in Unix seconds; None when its pidfile went meanwhile."""
+        try:
+            return self._folder.pid_file.stat().st_mtime
+        except OSError:
+            return None
 
     async def _woken(self, seconds: float | None) -> None:
         with suppress(TimeoutError):

@@ -6,13 +6,17 @@ would make it readable by everybody. Write-ahead logging is what keeps coturn re
 
 from __future__ import annotations
 
-import asyncio
+import ctypes
 import os
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
+from agents.coturn.folder import refuse_links
+from agents.disk import Disk
 from agents.errors import CoturnError
 from controlplane.wire.agent_api import secret_digest
 from controlplane.wire.redacted import Redacted
@@ -44,35 +48,44 @@ _VERSIONS = "CREATE TABLE IF NOT EXISTS turnfleet_secret (version INTEGER PRIMAR
 
 
 class TurnDatabase:
-    """One realm's secrets. The file is ours alone, so whatever is not wanted in it goes, of any realm."""
+    """One realm's secrets. The file is ours alone, so whatever is not wanted in it goes, of any realm.
 
-    def __init__(self, path: Path, *, gid: int | None) -> None:
+    Every call raises CoturnError when a link lies where the database should, and sqlite3.Error for what passes by itself.
+    """
+
+    def __init__(self, path: Path, *, uid: int | None, gid: int | None, disk: Disk) -> None:
         self._path = path
+        self._uid = uid
         self._gid = gid
+        self._disk = disk
 
     async def prepare(self) -> None:
         """Makes the file and its tables, or puts its mode right. Must be done before coturn starts."""
-        await asyncio.to_thread(self._prepare)
+        await self._disk.run(self._prepare)
 
     async def read(self, realm: str) -> dict[int, Redacted]:
         """What is there now, by version."""
-        return await asyncio.to_thread(self._read, realm)
+        return await self._disk.run(partial(self._read, realm))
 
     async def replace(self, realm: str, secrets: Mapping[int, Redacted]) -> bool:
         """Makes the table hold these and no others, in one transaction. False when it was so already: then nothing is written."""
-        return await asyncio.to_thread(self._replace, realm, dict(secrets))
+        return await self._disk.run(partial(self._replace, realm, dict(secrets)))
 
     def _prepare(self) -> None:
         mode = 0o600 if self._gid is None else 0o660
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        refuse_links(self._path)
         try:
-            if self._gid is not None:
-                os.fchown(descriptor, -1, self._gid)
-            os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                if self._gid is not None:
+                    os.fchown(descriptor, -1, self._gid)
+                os.fchmod(descriptor, mode)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise CoturnError(f"The database {self._path} cannot be made: {error.strerror}.") from None
         try:
-            with closing(self._connect()) as connection:
+            with self._connected() as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
                 if not _has_table(connection, "turn_secret"):
                     shipped = SHIPPED_SCHEMA.read_text() if SHIPPED_SCHEMA.is_file() else ""
@@ -85,14 +98,14 @@ class TurnDatabase:
             ) from error
 
     def _read(self, realm: str) -> dict[int, Redacted]:
-        with closing(self._connect()) as connection:
+        with self._connected() as connection:
             connection.execute("BEGIN")
             return _versions(connection, _rows(connection), realm)
 
     def _replace(self, realm: str, secrets: dict[int, Redacted]) -> bool:
         wanted = {(realm, secret.reveal()) for secret in secrets.values()}
         digests = {version: secret_digest(secret.reveal()) for version, secret in secrets.items()}
-        with closing(self._connect()) as connection:
+        with self._connected() as connection:
             connection.execute("BEGIN")
             rows, known = _rows(connection), _digests(connection)
             connection.execute("ROLLBACK")
@@ -112,9 +125,32 @@ class TurnDatabase:
                 raise
             return True
 
-    def _connect(self) -> sqlite3.Connection:
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        refuse_links(self._path)
+        # A link may be put there just now: SQLite then opens it with no more rights than who put it there.
         # Autocommit, so that every transaction is one we began.
-        return sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+        with (
+            _files_as(self._uid, self._gid),
+            closing(sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)) as connection,
+        ):
+            yield connection
+
+
+@contextmanager
+def _files_as(uid: int | None, gid: int | None) -> Iterator[None]:
+    """This thread opens and makes files as that user, setfsuid(2). Only root can, and only Linux has it; else nothing changes."""
+    if uid is None or gid is None or sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.setfsgid(gid)
+    libc.setfsuid(uid)
+    try:
+        yield
+    finally:
+        libc.setfsuid(os.geteuid())
+        libc.setfsgid(os.getegid())
 
 
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:

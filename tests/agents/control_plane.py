@@ -26,6 +26,7 @@ class ControlPlane:
     lost_joins: int = 0
     """How many joins are done but not answered."""
     heartbeat_status: int = 200
+    retry_after: str | None = None
     joins: list[JoinRequest] = field(default_factory=list)
     beats: list[Heartbeat] = field(default_factory=list)
     beat_times: list[float] = field(default_factory=list)
@@ -91,7 +92,8 @@ class ControlPlane:
                 if answer is None:
                     return
                 status, content = answer
-                writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content)
+                wait = f"retry-after: {self.retry_after}\r\n" if self.retry_after is not None else ""
+                writer.write(f"HTTP/1.1 {status} X\r\n{wait}content-length: {len(content)}\r\n\r\n".encode() + content)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

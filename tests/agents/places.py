@@ -19,11 +19,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from agents.disk import Disk
 from agents.settings import AgentSettings, from_environment
 from controlplane.wire.redacted import Redacted
 
 LOOPBACK = "127.0.0.1"
 REALM = "test.example"
+DISK = Disk()
+"""For every test: work that hangs in it fails them all, as it would the agent."""
 SECRET = Redacted("a" * 43)
 OTHER_SECRET = Redacted("b" * 43)
 
@@ -39,9 +42,14 @@ def open_folder() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Free for UDP and TCP, and outside the ephemeral range so that it stays so."""
+    """Free for UDP and TCP, outside the ephemeral range so that it stays so, and another one each time."""
     for port in range(20000 + time.monotonic_ns() % 6000, 32000):
+        if port in _given:
+            continue
         with (
             closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp,
             closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as tcp,
@@ -51,6 +59,7 @@ def free_port() -> int:
                 tcp.bind((LOOPBACK, port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise RuntimeError("No free port.")
 
@@ -75,7 +84,8 @@ def make_settings(folder: Path, *, url: str = "http://127.0.0.1:9", tls: bool = 
             "TURNFLEET_AGENT_PROBE_INTERVAL_SECONDS": "0.3",
         },
         default_address=lambda: None,
-        default_interface=lambda: None,
+        default_interface=lambda _: None,
+        interfaces=lambda: None,
     )
     if tls:
         certificate, key = write_certificate(folder, name="relay.test")

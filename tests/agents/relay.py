@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from agents import agent
+from agents import agent, host
 from agents.coturn import config, folder, orphans, processes
 from agents.coturn.command_line import CommandLine
 from agents.coturn.folder import Folder, Owner
@@ -20,7 +24,7 @@ from agents.echo import Echo
 from agents.probe import EchoPeer
 from agents.settings import AgentSettings
 from controlplane.wire.redacted import Redacted
-from tests.agents.places import REALM, SECRET, eventually
+from tests.agents.places import DISK, REALM, SECRET, eventually
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ class Prepared:
     database: TurnDatabase
 
     def text(self) -> str:
-        return config.render(agent.wanted(self.settings, self.folder, self.owner, self.password, REALM))
+        return config.render(agent.wanted(self.settings, self.folder, self.owner, self.password, tuple(host.addresses()), REALM))
 
     def write(self, text: str | None = None) -> Path:
         self.folder.config.write_text(text or self.text())
@@ -45,7 +49,7 @@ async def prepare(settings: AgentSettings, *, secrets: Mapping[int, Redacted] | 
     place = Folder(root=settings.state_dir / "coturn")
     owner = folder.find_owner(settings)
     password = folder.prepare(place, owner)
-    database = TurnDatabase(place.database, gid=owner.gid)
+    database = TurnDatabase(place.database, uid=owner.uid, gid=owner.gid, disk=DISK)
     await database.prepare()
     await database.replace(REALM, {1: SECRET} if secrets is None else secrets)
     return Prepared(settings=settings, folder=place, owner=owner, password=password, database=database)
@@ -63,13 +67,26 @@ class Relay:
         return self.prepared.settings.port
 
     def suspended(self) -> psutil.Process:
-        handle = psutil.Process(self.process.pid)
-        handle.suspend()
-        return handle
+        suspend(self.process.pid)
+        return psutil.Process(self.process.pid)
+
+
+def suspend(pid: int) -> None:
+    """Returns when every thread stands still: the signal alone only asks for it, and a thread may answer once more."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while any(state != "T" for state in _states(pid)):
+        assert time.monotonic() < deadline, "coturn goes on in spite of SIGSTOP"
+        time.sleep(0.001)
+
+
+def _states(pid: int) -> list[str]:
+    stats = [path.read_text() for path in processes.PROC.joinpath(str(pid), "task").glob("*/stat")]
+    return [stat.rpartition(")")[2].split()[0] for stat in stats]
 
 
 async def started(prepared: Prepared) -> Process:
-    assert orphans.port_is_free(prepared.settings.listen_address, prepared.settings.port)
+    assert orphans.port_fault(prepared.settings.listen_address, prepared.settings.port, socket.SOCK_DGRAM) is None
     pid = spawn(prepared.settings.coturn_binary, prepared.write())
     # Between fork and exec's last step a process has no command line for a moment.
     await eventually(lambda: processes.uses_config(pid, prepared.folder.config), what="a coturn with its command line")

@@ -28,9 +28,14 @@ WANTED = Wanted(
     cli_port=5766,
     cli_password=Redacted("0" * 64),
     allow_loopback_peers=False,
+    denied_peers=(),
+    own_addresses=(),
+    user_quota=20,
+    total_quota=20000,
+    max_bytes_per_second_per_session=None,
     database=Path("/s/db/turndb"),
-    pid_file=Path("/s/run/turn.pid"),
-    log_file=Path("/s/run/turn.log"),
+    pid_file=Path("/s/turn.pid"),
+    log_file=Path("/s/turn.log"),
     user="turnserver",
     group="turnserver",
 )
@@ -181,3 +186,27 @@ def denies(address: str, ranges: tuple[str, ...]) -> bool:
         if low.version == one.version and int(low) <= int(one) <= int(high):
             return True
     return False
+
+
+def test_quotas_are_rendered_and_zero_is_none() -> None:
+    found = options(replace(WANTED, user_quota=2, total_quota=7, max_bytes_per_second_per_session=125000))
+    assert (found["user-quota"], found["total-quota"], found["max-bps"]) == (["2"], ["7"], ["125000"])
+    found = options(replace(WANTED, user_quota=0))
+    assert not {"user-quota", "max-bps"} & set(found)
+
+
+def test_peers_that_the_operator_denies_are_denied() -> None:
+    found = options(replace(WANTED, denied_peers=("9.9.9.9", "8.8.8.0-8.8.8.255")))["denied-peer-ip"]
+    assert denies("9.9.9.9", tuple(found))
+    assert denies("8.8.8.77", tuple(found))
+
+
+def test_every_address_of_this_host_is_denied_but_the_one_that_relays() -> None:
+    own = ("203.0.114.1", "203.0.114.2", "203.0.114.3", "10.0.0.7", "fe80::5", "2a00::7")
+    wanted = replace(
+        WANTED, listen_address="203.0.114.1", relay_address="203.0.114.2", external_address="203.0.114.3", own_addresses=own
+    )
+    found = options(wanted)["denied-peer-ip"]
+    assert [one for one in found if one not in peers.DENIED] == ["203.0.114.1", "2a00::7"]
+    # The order in which the system lists them must not look like another configuration.
+    assert config.render(wanted) == config.render(replace(wanted, own_addresses=own[::-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agents import identity
-from agents.errors import IdentityError, JoinRefusedError
+from agents.errors import IdentityError, JoinRefusedError, SettingsError
 from agents.identity import Identity
 from agents.link import Answered, Link, Refused, Unreachable
 from controlplane.wire.agent_api import Capacity, Coturn, Heartbeat, LeaveRequest, Load
@@ -82,12 +83,32 @@ async def test_there_is_exactly_one_retry() -> None:
     assert reports.count == 2
 
 
-async def test_a_server_in_trouble_is_retried_and_a_refusal_is_not() -> None:
+@pytest.mark.parametrize(("status", "tries_with_another"), [(429, 1), (500, 2), (503, 2)])
+async def test_a_server_in_trouble_is_not_asked_at_once_again_but_another_one_is(status: int, tries_with_another: int) -> None:
+    async with control_plane() as plane, control_plane() as other:
+        plane.heartbeat_status = status
+        async with linked(plane.url) as link:
+            reports = Reports()
+            assert isinstance(await link.heartbeat(Redacted(TOKEN), reports.build), Unreachable)
+            assert reports.count == 1
+        async with linked(plane.url, other.url) as link:
+            reports = Reports()
+            await link.heartbeat(Redacted(TOKEN), reports.build)
+            assert reports.count == tries_with_another
+            assert len(other.beats) == tries_with_another - 1
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("7", 7.0), ("soon", None), ("-1", None), (None, None)])
+async def test_what_a_server_asks_for_is_told(text: str | None, seconds: float | None) -> None:
     async with control_plane() as plane, linked(plane.url) as link:
-        plane.heartbeat_status = 503
-        reports = Reports()
-        assert isinstance(await link.heartbeat(Redacted(TOKEN), reports.build), Unreachable)
-        assert reports.count == 2
+        plane.heartbeat_status, plane.retry_after = 429, text
+        outcome = await link.heartbeat(Redacted(TOKEN), Reports().build)
+    assert isinstance(outcome, Unreachable)
+    assert outcome.retry_after_seconds == seconds
+
+
+async def test_a_refusal_is_not_retried() -> None:
+    async with control_plane() as plane, linked(plane.url) as link:
         plane.heartbeat_status = 401
         reports = Reports()
         outcome = await link.heartbeat(Redacted(TOKEN), reports.build)
@@ -155,3 +176,36 @@ def test_the_agent_loads_nothing_of_the_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == ["[]", "[]"]
+
+
+def test_authorities_that_cannot_be_read_are_told_in_a_sentence(folder: Path) -> None:
+    path = folder / "authorities.pem"
+    path.write_text("no certificate")
+    with pytest.raises(SettingsError, match="TURNFLEET_AGENT_CA_FILE"):
+        Link(origins=("https://turn.example",), ca_file=path)
+
+
+async def test_a_folder_that_cannot_be_written_to_keeps_the_node_from_joining_with_a_sentence(folder: Path) -> None:
+    settings = make_settings(folder)
+    (settings.state_dir / "joining.json").mkdir(parents=True)
+    async with control_plane() as plane, linked(plane.url) as link:
+        with pytest.raises(IdentityError, match="does not join"):
+            await identity.load_or_join(settings, link)
+        assert plane.joins == []
+
+
+async def test_an_identity_that_cannot_be_kept_is_told_in_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(identity, "save", full)
+    async with control_plane() as plane, linked(plane.url) as link:
+        with pytest.raises(IdentityError, match="No space left"):
+            await identity.load_or_join(make_settings(folder, url=plane.url), link)
+
+
+async def test_a_join_token_that_is_no_text_is_told(folder: Path) -> None:
+    (folder / "token").write_bytes(b"\xff\xfe")
+    async with linked(nowhere()) as link:
+        with pytest.raises(JoinRefusedError, match="no text"):
+            await identity.load_or_join(replace(make_settings(folder), join_token=None, join_token_file=folder / "token"), link)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agents import probe, prober
-from agents.coturn import logfile
+from agents.coturn import cli_replies, command_line, logfile
 from agents.probe import Target
 from agents.turn_client import TurnClient, TurnError
 from controlplane.wire.agent_api import ListenerProbe
 from controlplane.wire.redacted import Redacted
-from tests.agents.places import OTHER_SECRET, SECRET, eventually, make_settings
+from tests.agents.places import OTHER_SECRET, SECRET, eventually, make_settings, write_certificate
 from tests.agents.relay import Relay, relay
 
 
@@ -93,7 +93,7 @@ async def test_a_silent_echo_is_told(folder: Path) -> None:
 
 
 async def test_no_relay_port_left_is_told_as_508(folder: Path) -> None:
-    settings = make_settings(folder, relay_ports=(15000, 15001))
+    settings = make_settings(folder, relay_ports=(15000, 15001), total_quota=10)
     async with relay(settings) as one:
         clients = [await allocated(one) for _ in range(2)]
         result = await probed(one, prober.targets(settings)[0])
@@ -135,14 +135,30 @@ async def test_an_ipv6_relay_echoes_and_denies_addresses_hidden_in_ipv6(folder: 
         client.close()
 
 
-async def test_a_log_that_grew_too_big_is_moved_and_begun_anew(folder: Path) -> None:
+async def test_a_log_that_grew_too_big_is_copied_and_emptied_and_coturn_goes_on_writing_to_it(folder: Path) -> None:
     async with relay(make_settings(folder)) as one:
         path = one.prepared.folder.log_file
-        assert not logfile.move_when_big(path)
-        assert logfile.move_when_big(path, most_bytes=10)
-        one.process.signal(signal.SIGHUP)
-        await eventually(path.is_file, what="a new log")
-        assert path.with_name("turn.log.1").stat().st_size > 10
+        await eventually(lambda: "New UID" in path.read_text(), what="a complete start")
+        assert not logfile.rotate_when_big(path)
+        size = path.stat().st_size
+        assert logfile.rotate_when_big(path, most_bytes=10)
+        assert path.with_name("turn.log.1").stat().st_size >= size
+        # A wrong credential is a line in the log.
+        await probed(one, prober.targets(one.prepared.settings)[0], secret=OTHER_SECRET)
+        await eventually(lambda: "Cannot find credentials" in path.read_text(), what="a new line")
+        # It appends: one that went on at its old place would leave a hole.
+        assert b"\0" not in path.read_bytes()
+
+
+def test_a_log_is_copied_over_no_link(folder: Path) -> None:
+    path, elsewhere = folder / "turn.log", folder / "elsewhere"
+    path.write_text("x" * 100)
+    elsewhere.write_text("kept")
+    path.with_name("turn.log.1").symlink_to(elsewhere)
+    assert logfile.rotate_when_big(path, most_bytes=10)
+    assert elsewhere.read_text() == "kept"
+    assert path.with_name("turn.log.1").read_text() == "x" * 100
+    assert path.stat().st_size == 0
 
 
 async def test_the_command_line_counts_allocations_and_survives_a_dropped_connection(folder: Path) -> None:
@@ -175,9 +191,78 @@ async def test_coturn_takes_every_option_but_the_newer_cli_switch(folder: Path) 
 
 
 async def allocated(one: Relay) -> TurnClient:
-    username, password = probe.credential(SECRET, now=time.time())
+    client = await connected(one, *probe.credential(SECRET, now=time.time()))
+    async with asyncio.timeout(5):
+        await client.allocate()
+    return client
+
+
+async def connected(one: Relay, username: str, password: Redacted) -> TurnClient:
     client = TurnClient(username=username, password=password)
     async with asyncio.timeout(5):
         await client.connect_udp(one.prepared.settings.listen_address, one.port)
-        await client.allocate()
     return client
+
+
+async def test_the_third_allocation_of_one_credential_is_over_a_quota_of_two(folder: Path) -> None:
+    settings = make_settings(folder, user_quota=2)
+    async with relay(settings) as one:
+        now = time.time()
+        mine, other = probe.credential(SECRET, now=now), probe.credential(SECRET, now=now)
+        clients = [await connected(one, *mine) for _ in range(3)]
+        await clients[0].allocate()
+        await clients[1].allocate()
+        with pytest.raises(TurnError) as caught:
+            await clients[2].allocate()
+        assert caught.value.code == 486
+        clients.append(await connected(one, *other))
+        await clients[-1].allocate()
+        for client in clients:
+            client.close()
+
+
+async def test_coturn_takes_quotas_and_denied_peers(folder: Path) -> None:
+    settings = make_settings(
+        folder, total_quota=50, max_bytes_per_second_per_session=100_000, denied_peers=("9.9.9.9", "8.8.8.0-8.8.8.255")
+    )
+    async with relay(settings) as one:
+        log = one.prepared.folder.log_file
+        await eventually(lambda: "New UID" in log.read_text(), what="a complete start")
+        complaints = {line.split(": ", 2)[-1] for line in log.read_text().splitlines() if "Bad configuration" in line}
+        assert complaints == {"Bad configuration format: cli"}
+        client = await allocated(one)
+        for peer in ("9.9.9.9", "8.8.8.8"):
+            with pytest.raises(TurnError) as caught:
+                await client.permit((peer, 9))
+            assert caught.value.code == 403, peer
+        await client.permit(("9.9.9.10", 9))
+        await client.release()
+        client.close()
+
+
+def test_the_operators_authorities_stand_beside_the_systems(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systems, _ = write_certificate(folder, name="system.test")
+    own, _ = write_certificate(folder, name="own.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(systems))
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder / "none"))
+    assert len(probe.trust(None).get_ca_certs()) == 1
+    assert len(probe.trust(own).get_ca_certs()) == 2
+
+
+async def test_a_connection_that_is_dropped_while_it_is_made_is_an_answer_of_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_until = command_line._read_until
+    async with relay(make_settings(folder)) as one:
+
+        async def dropping(reader: asyncio.StreamReader, complete: Callable[[bytes], bool]) -> bytes:
+            received = await read_until(reader, complete)
+            if complete is cli_replies.prompted:
+                one.command_line.drop()
+            return received
+
+        one.command_line.drop()
+        monkeypatch.setattr(command_line, "_read_until", dropping)
+        assert await one.command_line.total_sessions() is None
+        monkeypatch.undo()
+        assert await one.command_line.total_sessions() == 0

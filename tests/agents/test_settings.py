@@ -20,7 +20,9 @@ REQUIRED = {"TURNFLEET_AGENT_URL": "https://turn.example"}
 
 def settings(**variables: str) -> AgentSettings:
     environment = REQUIRED | {f"TURNFLEET_AGENT_{name}": value for name, value in variables.items()}
-    return from_environment(environment, default_address=lambda: "192.0.2.7", default_interface=lambda: "eth7")
+    return from_environment(
+        environment, default_address=lambda: "192.0.2.7", default_interface=lambda _: "eth7", interfaces=lambda: None
+    )
 
 
 def test_one_variable_is_enough_on_a_host_with_a_default_route() -> None:
@@ -39,8 +41,8 @@ def test_clients_are_told_the_public_address_behind_a_nat() -> None:
     assert settings(EXTERNAL_ADDRESS="198.51.100.1", PUBLIC_HOST="relay.example").public_host == "relay.example"
 
 
-def test_a_relay_on_loopback_is_measured_there() -> None:
-    assert settings(LISTEN_ADDRESS="127.0.0.1", ALLOW_LOOPBACK_PEERS="true").interface == "lo"
+def test_a_relay_on_loopback_is_measured_there(folder: Path) -> None:
+    assert make_settings(folder).interface == "lo"
 
 
 def test_several_origins_are_kept_in_order() -> None:
@@ -77,6 +79,14 @@ def test_several_origins_are_kept_in_order() -> None:
         ("PROBE_INTERVAL_SECONDS", "-1", "above 0"),
         ("ALLOW_LOOPBACK_PEERS", "maybe", "true or false"),
         ("RELAY_THREADS", "500", "threads"),
+        ("USER_QUOTA", "-1", "from 0"),
+        ("TOTAL_QUOTA", "0", "from 1"),
+        ("MAX_BYTES_PER_SECOND_PER_SESSION", "1e6", "whole number"),
+        ("CAPACITY_PACKETS_PER_SECOND", "0", "above 0"),
+        ("DENIED_PEERS", "9.9.9.0/24", "no CIDR"),
+        ("DENIED_PEERS", "9.9.9.9,", "addresses or ranges"),
+        ("DENIED_PEERS", "9.9.9.9-9.9.9.1", "lower to a higher"),
+        ("DENIED_PEERS", "9.9.9.9-::1", "one IP version"),
         ("INTERFACE", "../x", "interface"),
         ("CA_FILE", "/no/such/file", "exists"),
     ],
@@ -91,6 +101,48 @@ def test_a_bad_value_is_told_in_one_sentence_with_its_variable(variable: str, va
     assert "\n" not in told
 
 
+@pytest.mark.parametrize("name", ["a b.pem", "a#b.pem", "a=b.pem"])
+def test_a_certificate_that_coturn_could_not_be_told_of_is_refused_at_the_start(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch()
+    with pytest.raises(SettingsError, match="TLS_CERT must be a path without spaces"):
+        settings(TLS_CERT=str(path), TLS_KEY=str(path))
+
+
+def test_peers_to_deny_are_read_in_the_form_that_coturn_honours() -> None:
+    assert settings(DENIED_PEERS="9.9.9.9, 8.8.8.0 - 8.8.8.255,2A00::1").denied_peers == ("9.9.9.9", "8.8.8.0-8.8.8.255", "2a00::1")
+
+
+@pytest.mark.parametrize(("quota", "capacity"), [("", 20000), ("300", 300), ("50000", 20000)])
+def test_the_capacity_is_the_smaller_of_quota_and_relay_ports(quota: str, capacity: int) -> None:
+    found = settings(TOTAL_QUOTA=quota)
+    assert found.allocation_capacity == capacity
+    assert found.allocation_quota == int(quota or 20000)
+
+
+def test_an_interface_that_the_host_does_not_have_is_refused_with_those_it_has() -> None:
+    environment = REQUIRED | {"TURNFLEET_AGENT_LISTEN_ADDRESS": "192.0.2.7", "TURNFLEET_AGENT_INTERFACE": "eht0"}
+
+    def read(*known: str) -> AgentSettings:
+        return from_environment(
+            environment, default_address=lambda: None, default_interface=lambda _: None, interfaces=lambda: known
+        )
+
+    with pytest.raises(SettingsError, match=r"no network interface eht0; it has eth0, lo\.$"):
+        read("lo", "eth0")
+    assert read("lo", "eht0").interface == "eht0"
+
+
+def test_a_public_relay_is_never_measured_on_loopback_by_default() -> None:
+    with pytest.raises(SettingsError, match="INTERFACE must be set"):
+        from_environment(
+            REQUIRED | {"TURNFLEET_AGENT_LISTEN_ADDRESS": "192.0.2.7"},
+            default_address=lambda: None,
+            default_interface=lambda _: None,
+            interfaces=lambda: None,
+        )
+
+
 def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
     path = tmp_path / "cert.pem"
     path.touch()
@@ -100,9 +152,9 @@ def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
 
 def test_a_missing_url_and_a_missing_route_are_told() -> None:
     with pytest.raises(SettingsError, match="URL must be set"):
-        from_environment({}, default_address=lambda: None, default_interface=lambda: None)
+        from_environment({}, default_address=lambda: None, default_interface=lambda _: None, interfaces=lambda: None)
     with pytest.raises(SettingsError, match="LISTEN_ADDRESS must be set"):
-        from_environment(REQUIRED, default_address=lambda: None, default_interface=lambda: None)
+        from_environment(REQUIRED, default_address=lambda: None, default_interface=lambda _: None, interfaces=lambda: None)
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_known_one() -> None:
@@ -138,7 +190,7 @@ def test_a_log_that_nobody_reads_any_more_does_not_end_the_agent(monkeypatch: py
 
 
 def test_render_config_prints_what_would_be_written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in (REQUIRED | {"TURNFLEET_AGENT_LISTEN_ADDRESS": "192.0.2.7"}).items():
+    for name, value in (REQUIRED | {"TURNFLEET_AGENT_LISTEN_ADDRESS": "192.0.2.7", "TURNFLEET_AGENT_INTERFACE": "lo"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as caught:
         cli.run(["render-config", "--realm", "eu.example"])
@@ -197,7 +249,7 @@ def test_a_host_without_proc_still_gives_a_sample(folder: Path, monkeypatch: pyt
     found = host.sample("en0")
     assert (found.receive_bytes, found.memory_ratio) == (0, 0.0)
     assert host.open_files(1) == host.OpenFiles(count=0, limit=0)
-    assert host.default_interface() is None
+    assert host.interfaces() is None
 
 
 def test_the_interface_of_the_default_route_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +259,42 @@ def test_the_interface_of_the_default_route_is_found(folder: Path, monkeypatch: 
         "eth1 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
         "eth0 00000000 0100A8C0 0003 0 0 0 00000000 0 0 0\n"
     )
-    assert host.default_interface() == "eth0"
+    assert host.default_interface("192.0.2.77") == "eth0"
+
+
+def test_the_interface_of_the_ipv6_default_route_is_found_and_a_rejecting_one_is_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc = fake_host(folder, monkeypatch) / "proc"
+    zeros = "0" * 32
+    tail = "00000400 00000001 00000000"
+    (proc / "net" / "ipv6_route").write_text(
+        f"fd000000000000000000000000000000 40 {zeros} 00 {zeros} {tail} 00000001     eth1\n"
+        f"{zeros} 00 {zeros} 00 {zeros} {tail} 00200200       lo\n"
+        f"{zeros} 00 {zeros} 00 {zeros} {tail} 00200200     eth2\n"
+        f"{zeros} 00 {zeros} 00 fe800000000000000000000000000001 {tail} 00450003     eth0\n"
+    )
+    assert host.default_interface("2001:db8::1") == "eth0"
+
+
+def test_the_interface_that_carries_the_address_comes_before_the_default_route(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc = fake_host(folder, monkeypatch) / "proc"
+    (proc / "net" / "if_inet6").write_text("2a000000000000000000000000000007 03 40 00 80     eth5\n")
+    (proc / "net" / "route").write_text("Iface\neth0 00000000 0100A8C0 0003 0 0 0 00000000 0 0 0\n")
+    assert host.default_interface("2a00::7") == "eth5"
+    assert host.default_interface("2a00::8") == "eth0"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked")
+def test_this_hosts_own_addresses_are_found_with_their_interfaces() -> None:
+    found, known = host.addresses(), host.interfaces()
+    assert found["127.0.0.1"] == "lo"
+    assert known is not None
+    assert set(found.values()) <= known
+    address = host.default_address()
+    assert address is None or found[address] != "lo"
 
 
 @pytest.mark.parametrize(("speed", "bits", "source"), [("10000\n", 1e10, "link"), ("-1\n", 1e9, "assumed"), (None, 1e9, "assumed")])
@@ -223,4 +310,8 @@ def test_capacity_is_the_links_speed_or_assumed(
 
 def test_a_stated_capacity_wins(folder: Path) -> None:
     found = host.capacity(make_settings(folder, capacity_bits_per_second=5e8))
-    assert (found.bits_per_second, found.source) == (5e8, "stated")
+    assert (found.bits_per_second, found.source, found.packets_per_second) == (5e8, "stated", None)
+
+
+def test_packets_limit_a_node_only_where_its_operator_says_so(folder: Path) -> None:
+    assert host.capacity(make_settings(folder, capacity_packets_per_second=1e5)).packets_per_second == 1e5

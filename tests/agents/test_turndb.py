@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from agents.coturn import turndb
 from agents.coturn.turndb import TurnDatabase
 from agents.errors import CoturnError
 from controlplane.wire.redacted import Redacted
-from tests.agents.places import make_settings
+from tests.agents.places import DISK, make_settings
 from tests.agents.relay import prepare
 
 ONE, TWO = Redacted("one" * 20), Redacted("two" * 20)
@@ -23,7 +25,7 @@ ONE, TWO = Redacted("one" * 20), Redacted("two" * 20)
 
 @pytest.fixture
 async def database(folder: Path) -> TurnDatabase:
-    found = TurnDatabase(folder / "turndb", gid=None)
+    found = TurnDatabase(folder / "turndb", uid=None, gid=None, disk=DISK)
     await found.prepare()
     return found
 
@@ -106,13 +108,13 @@ async def test_the_file_is_for_the_agent_and_coturn_alone(folder: Path) -> None:
 async def test_a_file_that_everybody_could_read_is_put_right(folder: Path) -> None:
     path = folder / "turndb"
     path.touch(mode=0o644)
-    await TurnDatabase(path, gid=None).prepare()
+    await TurnDatabase(path, uid=None, gid=None, disk=DISK).prepare()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def test_the_tables_are_made_where_no_schema_is_shipped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turndb, "SHIPPED_SCHEMA", folder / "no-such-file")
-    database = TurnDatabase(folder / "turndb", gid=None)
+    database = TurnDatabase(folder / "turndb", uid=None, gid=None, disk=DISK)
     await database.prepare()
     await database.prepare()
     assert await database.replace("r", {1: ONE})
@@ -121,4 +123,59 @@ async def test_the_tables_are_made_where_no_schema_is_shipped(folder: Path, monk
 async def test_a_broken_file_is_told_in_a_sentence(folder: Path) -> None:
     (folder / "turndb").write_bytes(b"not a database" * 100)
     with pytest.raises(CoturnError, match="cannot be used"):
-        await TurnDatabase(folder / "turndb", gid=None).prepare()
+        await TurnDatabase(folder / "turndb", uid=None, gid=None, disk=DISK).prepare()
+
+
+@pytest.mark.parametrize("name", ["turndb", "turndb-wal", "turndb-shm"])
+async def test_a_link_in_the_databases_folder_is_not_opened(folder: Path, database: TurnDatabase, name: str) -> None:
+    await database.replace("r", {1: ONE})
+    elsewhere = folder / "elsewhere"
+    elsewhere.write_bytes(b"")
+    path = folder / name
+    path.unlink(missing_ok=True)
+    path.symlink_to(elsewhere)
+    for work in (database.prepare(), database.read("r"), database.replace("r", {1: TWO})):
+        with pytest.raises(CoturnError, match=f"{name} is a symbolic link"):
+            await work
+    assert elsewhere.read_bytes() == b""
+
+
+async def test_a_database_that_is_another_name_of_some_file_is_not_opened(folder: Path, database: TurnDatabase) -> None:
+    (folder / "turndb").unlink()
+    (folder / "elsewhere").write_bytes(b"")
+    os.link(folder / "elsewhere", folder / "turndb")
+    with pytest.raises(CoturnError, match="not a regular file with one name"):
+        await database.prepare()
+
+
+async def test_slow_name_servers_do_not_hold_up_the_secrets(database: TurnDatabase) -> None:
+    over = threading.Event()
+    running = asyncio.get_running_loop()
+    # More than the default executor has threads, as host names that are looked up in it would be.
+    stuck = [running.run_in_executor(None, over.wait) for _ in range(64)]
+    try:
+        async with asyncio.timeout(5):
+            assert await database.replace("r", {1: ONE})
+    finally:
+        over.set()
+        await asyncio.gather(*stuck)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root drops coturn to another user")
+async def test_a_link_that_is_put_there_after_the_look_reaches_no_file_of_root(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = await prepare(make_settings(folder))
+    # A database of root's own, which root could write to through the link.
+    elsewhere = folder / "elsewhere"
+    roots = TurnDatabase(elsewhere, uid=None, gid=None, disk=DISK)
+    await roots.prepare()
+    await roots.replace("r", {1: ONE})
+    prepared.folder.database.unlink()
+    prepared.folder.database.symlink_to(elsewhere)
+    with monkeypatch.context() as patched:
+        patched.setattr(turndb, "refuse_links", lambda _: None)
+        with pytest.raises(sqlite3.Error):
+            await prepared.database.replace("r", {1: TWO})
+    # What the thread does otherwise is done as root again.
+    assert await roots.read("r") == {1: ONE}
