@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from deploy.local.files import make_folder, write_whole
 from deploy.local.ports import HOST
 
 __all__ = ["Certificates", "ensure_certificates"]
@@ -35,7 +36,7 @@ def ensure_certificates(folder: Path) -> Certificates:
     now = datetime.datetime.now(datetime.UTC)
     if _are_good(files, now):
         return files
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(folder)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "turnfleet development authority")])
     authority = (
@@ -56,10 +57,10 @@ def ensure_certificates(folder: Path) -> Certificates:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    _write(files.key, _pem_of_key(key), mode=0o600)
+    write_whole(files.key, _pem_of_key(key), mode=0o600)
     _let_coturn_read(files.key)
-    _write(files.authority, authority.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    _write(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_whole(files.authority, authority.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_whole(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return files
 
 
@@ -101,15 +102,6 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-
-
-def _write(file: Path, content: bytes, *, mode: int) -> None:
-    fresh = file.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-    fresh.replace(file)
 
 
 def _let_coturn_read(key: Path) -> None:

@@ -127,15 +127,32 @@ def _down(options: argparse.Namespace) -> int:
         running = find_running(state)
     except NotRunning as error:
         # Its supervisor may have been killed, and what it had started goes on.
-        sweep(StackOptions(state=state), say)
+        if not _sweep_alone(state):
+            say(f"{state} is taken: turnfleet is being started or stopped there")
+            return 1
         say(str(error))
         return 0
     with contextlib.suppress(OSError):
         asyncio.run(call(running, "down"))
     _wait_for_end(running)
-    sweep(StackOptions(state=state), say)
+    # Where it is taken again somebody has started the next one, which sweeps for itself.
+    _sweep_alone(state)
     say(f"stopped ({time.monotonic() - began:.1f} s); the state in {options.dir} is kept")
     return 0
+
+
+def _sweep_alone(state: Path) -> bool:
+    """False when a supervisor holds the folder: what runs there is its own."""
+    lock = StackLock(state)
+    if not lock.is_there():
+        return True  # Nothing was ever started here.
+    if not lock.take():
+        return False
+    try:
+        sweep(StackOptions(state=state), say)
+    finally:
+        lock.release()
+    return True
 
 
 def _wait_for_end(running: Running) -> None:

@@ -11,13 +11,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from deploy.local.files import write_private
 from deploy.local.folders import short_folder
-from deploy.local.records import started_at_seconds, write_private
+from deploy.local.records import started_at_seconds
 
 __all__ = ["ControlServer", "NotRunning", "Running", "StackLock", "call", "find_running"]
 
 # `stop` and `down` wait for processes that may take this long to end.
 REPLY_DEADLINE = timedelta(seconds=90)
+# Whoever connects asks at once; one that does not is no reason to keep the connection.
+QUESTION_DEADLINE = timedelta(seconds=5)
+# At the end: for answers that are on their way.
+LAST_WORDS = timedelta(seconds=1)
 SAME_START_SECONDS = 0.5
 
 Handler = Callable[[str, str], Awaitable[dict[str, Any]]]
@@ -46,6 +51,10 @@ class StackLock:
     def __init__(self, state: Path) -> None:
         self._file = state / "lock"
         self._descriptor: int | None = None
+
+    def is_there(self) -> bool:
+        """Whether anybody has ever taken it."""
+        return self._file.exists()
 
     def take(self) -> bool:
         """False when another supervisor has it."""
@@ -90,7 +99,10 @@ class ControlServer:
             self._server.close()
             # Whoever asked for the end is told of it before the socket goes away.
             if self._conversations:
-                await asyncio.wait(self._conversations, timeout=1)
+                _, silent = await asyncio.wait(self._conversations, timeout=LAST_WORDS.total_seconds())
+                for conversation in silent:
+                    conversation.cancel()
+                await asyncio.gather(*silent, return_exceptions=True)
             await self._server.wait_closed()
         if self._folder is not None:
             (self._folder / "control").unlink(missing_ok=True)
@@ -102,15 +114,27 @@ class ControlServer:
         if task is not None:
             self._conversations.add(task)
             task.add_done_callback(self._conversations.discard)
-        with contextlib.suppress(ConnectionError):
-            try:
-                asked = json.loads(await reader.readline() or b"{}")
-                answer = await self._handler(str(asked.get("command", "")), str(asked.get("target", "")))
-                writer.write(json.dumps(answer).encode() + b"\n")
-                await writer.drain()
-            finally:
-                writer.close()
-                await writer.wait_closed()
+        try:
+            writer.write(json.dumps(await self._answer(reader)).encode() + b"\n")
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+        except OSError:  # Whoever asked did not wait.
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(QUESTION_DEADLINE.total_seconds()):
+                asked = json.loads(await reader.readline())
+            command, target = str(asked["command"]), str(asked["target"])
+        except (ValueError, TypeError, KeyError, TimeoutError):
+            return {"error": 'one line is wanted: {"command": …, "target": …}'}
+        try:
+            return await self._handler(command, target)
+        except Exception as failure:  # Said to whoever asked, who would otherwise only see the connection end.
+            return {"error": f"{type(failure).__name__}: {failure}"}
 
 
 def find_running(state: Path) -> Running:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from deploy.local.files import make_folder
 from deploy.local.layout import CHECKOUT, StackOptions
 from deploy.local.ports import HOST
 from deploy.local.process import Process, Program, last_lines
@@ -66,7 +67,7 @@ class ControlPlane:
     def _program(self, name: str, *arguments: str) -> Program:
         metrics_port = self._ports.jobs_metrics if name == "jobs" else self._ports.metrics
         folder = self._options.state / (name if name in {"api", "jobs"} else "admin")
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder, mode=0o700)
         given = {key: value for key, value in self._options.environment.items() if not key.startswith("TURNFLEET_AGENT_")}
         return Program(
             name=name,

@@ -6,6 +6,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from deploy.local.files import make_folder
+
 __all__ = ["LONGEST_SOCKET_PATH", "FolderRefused", "can_be_entered", "short_folder", "state_folder"]
 
 # macOS allows 104 bytes with the closing NUL, Linux 108; PostgreSQL appends `/.s.PGSQL.65535.lock` to its folder.
@@ -36,7 +38,7 @@ def state_folder(wanted: Path) -> Path:
             return _own_folder(target)
         return wanted.resolve()
     if os.geteuid() != 0 or can_be_entered(wanted):
-        wanted.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(wanted)
         return wanted.resolve()
     if wanted.exists():
         raise FolderRefused(
@@ -45,7 +47,7 @@ def state_folder(wanted: Path) -> Path:
         )
     name = "turnfleet-" + hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
     target = _own_folder(Path("/var/tmp") / name)  # noqa: S108
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(wanted.parent)
     wanted.symlink_to(target)
     return target
 
@@ -63,6 +65,6 @@ def _own_folder(folder: Path) -> Path:
 def short_folder(wanted: Path) -> Path:
     """`wanted`, made, if a socket in it has a path that systems accept; else a temporary folder (the caller removes it)."""
     if len(os.fsencode(wanted)) + ROOM_FOR_NAME <= LONGEST_SOCKET_PATH:
-        wanted.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(wanted, mode=0o700)
         return wanted
     return Path(tempfile.mkdtemp(prefix="turnfleet-", dir="/tmp"))

@@ -1,13 +1,13 @@
 """What a local stack is made of: its options, its folders, its names."""
 
 import base64
-import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.local.files import keep_private
 from deploy.local.ports import DEFAULT_BASE, NodePorts, PortPlan
 from deploy.local.regions import DEFAULT_REGIONS
 from deploy.local.service import ignore
@@ -91,8 +91,4 @@ def node_names(options: StackOptions) -> list[NodeName]:
 
 def ensure_master_key(file: Path) -> None:
     """Made once: every node's secret is derived from it."""
-    if file.exists():
-        return
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+    keep_private(file, lambda: base64.b64encode(secrets.token_bytes(32)).decode())

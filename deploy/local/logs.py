@@ -50,9 +50,12 @@ class LogFollower:
             self._offsets[name], self._rests[name] = 0, b""
         if size == self._offsets[name]:
             return []
-        with file.open("rb") as opened:
-            opened.seek(self._offsets[name])
-            content = opened.read()
+        try:
+            with file.open("rb") as opened:
+                opened.seek(self._offsets[name])
+                content = opened.read()
+        except OSError:  # Gone since we looked: what stands there the next time is read.
+            return []
         self._offsets[name] += len(content)
         *lines, self._rests[name] = (self._rests[name] + content).split(b"\n")
         return [line.decode(errors="replace") for line in lines]
@@ -61,5 +64,5 @@ class LogFollower:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0

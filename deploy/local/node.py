@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from deploy.local.certificates import Certificates
+from deploy.local.files import make_folder
 from deploy.local.layout import CHECKOUT, NodeName, StackOptions
 from deploy.local.ports import HOST
 from deploy.local.process import Program
@@ -40,7 +41,7 @@ class LocalNode:
         self._certificates = certificates
         self._folder = options.nodes / named.name
         # coturn's account must be able to enter; the agent guards what is secret in it.
-        self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._join_token: str | None = None
         self.agent = Service(
             self._program,

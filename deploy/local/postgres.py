@@ -5,7 +5,6 @@ that its package created.
 """
 
 import contextlib
-import os
 import re
 import secrets
 import shutil
@@ -17,6 +16,7 @@ from signal import Signals
 
 import asyncpg
 
+from deploy.local.files import keep_private, make_folder
 from deploy.local.folders import FolderRefused, can_be_entered, short_folder
 from deploy.local.ports import HOST, reserve_ports
 from deploy.local.process import Process, Program, account_when_root, base_environment, said_exit
@@ -74,16 +74,16 @@ class PostgresServer:
         self._durable = durable
         self._bin = find_postgres()
         self._account = account_when_root("postgres")
+        make_folder(directory)
         if self._account is not None and not can_be_entered(directory):
             raise FolderRefused(f"the account {self._account.name!r} cannot reach {directory}: use a folder all may enter")
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._data = directory / "data"
         self._log_file = log_file or directory / "postgres.log"
         self.socket_folder = short_folder(directory / "socket")
         self._socket_is_temporary = self.socket_folder.parent != directory
         if self._account is not None:
             self._account.take(self.socket_folder)
-        self._password = _kept_password(directory / "password") if password else None
+        self._password = keep_private(directory / "password", lambda: secrets.token_urlsafe(24)) if password else None
         self.service = Service(
             self._program, ready=self._answers, ready_deadline=READY_DEADLINE, restart=restart, say=say, changed=changed
         )
@@ -196,15 +196,6 @@ class PostgresServer:
             return False
         await connection.close()
         return True
-
-
-def _kept_password(file: Path) -> str:
-    """Made once, kept beside the data it belongs to."""
-    if not file.exists():
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as opened:
-            opened.write(secrets.token_urlsafe(24))
-    return file.read_text()
 
 
 @contextlib.asynccontextmanager

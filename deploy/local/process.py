@@ -20,10 +20,13 @@ import psutil
 
 __all__ = ["Account", "Process", "Program", "account_when_root", "base_environment", "last_lines", "said_exit"]
 
-# Often enough that a test does not feel it where the kernel cannot tell us of an exit (macOS has no pidfd).
+# Often enough that a test does not feel it where the kernel does not tell us of an exit (no pidfd on macOS and in some sandboxes).
 EXIT_POLL = timedelta(milliseconds=20)
 # What a child may see of our own environment. Everything else (PG*, proxies, PYTHON*) would change what it does.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SYSTEMROOT")
+
+# Ours may keep the servers' own accounts from their files; whatever is secret gets its mode from whoever makes it.
+CHILD_UMASK = 0o022
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,7 @@ class Process:
                 stderr=log,
                 cwd=program.directory,
                 env=base_environment() | dict(program.environment),
+                umask=CHILD_UMASK,
                 start_new_session=True,
                 user=program.account.user_id if program.account else None,
                 group=program.account.group_id if program.account else None,
@@ -150,7 +154,11 @@ async def _wait_for_exit(pid: int) -> None:
         return
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    descriptor = os.pidfd_open(pid)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:  # An old kernel, or a sandbox that refuses the call.
+        await asyncio.sleep(EXIT_POLL.total_seconds())
+        return
     try:
         loop.add_reader(descriptor, _finish, ended)
         await ended

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["Records", "coturns_below", "end_all", "started_at_seconds", "write_private"]
+from deploy.local.files import write_private
+
+__all__ = ["Records", "coturns_below", "end_all", "started_at_seconds"]
 
 # psutil derives start times from the kernel's ticks and the boot time: two readings differ by a tick at most.
 SAME_START_SECONDS = 0.5
@@ -91,13 +93,3 @@ def end_all(processes: Iterable[psutil.Process], *, deadline: timedelta = timede
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(stubborn, timeout=deadline.total_seconds())
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replaces the file in one step; only its owner reads it, since tokens and passwords may be in it."""
-    fresh = file.with_name(f"{file.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        opened.write(text + "\n")
-    fresh.replace(file)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
+from deploy.local.files import make_folder
 from deploy.local.ports import HOST, reserve_ports
 from deploy.local.process import Program, base_environment
 from deploy.local.service import Service, ignore
@@ -42,7 +43,7 @@ class RedisServer:
         self.port = port
         self._binary = find_redis()
         self._log_file = log_file or directory / "redis.log"
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(directory, mode=0o700)
         self.service = Service(
             self._program, ready=self._answers, ready_deadline=READY_DEADLINE, restart=restart, say=say, changed=changed
         )

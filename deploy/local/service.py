@@ -1,7 +1,6 @@
 """A child process that is expected to be up: started until it is ready, and started again when it crashes."""
 
 import asyncio
-import contextlib
 import enum
 import time
 from collections.abc import Awaitable, Callable
@@ -89,8 +88,8 @@ class Service:
         if watcher is None:
             return
         watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
+        # However the watcher itself ended: the process is stopped after this.
+        await asyncio.gather(watcher, return_exceptions=True)
 
     async def stop(self) -> None:
         """Ends it in its own way and keeps it dead."""
@@ -188,9 +187,14 @@ class Service:
                 await self._launch()
             except ServiceFailed as failure:
                 self._say(str(failure))
+            except Exception as failure:  # Whatever it was: a part that nobody watches any more would stay dead.
+                self._say(f"{self.name} could not be started again: {type(failure).__name__}: {failure}")
             else:
                 self._say(f"{self.name} is up again after {time.monotonic() - began:.1f} s (pid {self.pid})")
 
     def _become(self, state: State) -> None:
         self.state = state
-        self._changed()
+        try:
+            self._changed()
+        except Exception as failure:  # Whoever wants to know of a change has no say in whether the part is watched.
+            self._say(f"{self.name} is {state.value}, which could not be recorded: {failure}")

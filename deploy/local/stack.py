@@ -9,18 +9,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from deploy.local.api_client import ApiClient
 from deploy.local.certificates import ensure_certificates
-from deploy.local.control_plane import ControlPlane, StackFailed
-from deploy.local.layout import StackOptions, ensure_master_key, node_names
+from deploy.local.control_plane import StackFailed
+from deploy.local.files import make_folder, write_private
+from deploy.local.layout import StackOptions, ensure_master_key
 from deploy.local.logs import set_aside
 from deploy.local.node import LocalNode
+from deploy.local.parts import NoSuchPart, Parts
 from deploy.local.ports import HOST
-from deploy.local.postgres import PostgresServer
-from deploy.local.records import Records, coturns_below, end_all, write_private
-from deploy.local.redis_server import RedisServer
+from deploy.local.records import Records, coturns_below, end_all
 from deploy.local.regions import region_named
-from deploy.local.service import Service
 
 __all__ = ["NoSuchPart", "Stack", "StackFailed", "running_stack", "sweep"]
 
@@ -28,10 +29,6 @@ CALL_DEADLINE = timedelta(seconds=15)
 FLEET_DEADLINE = timedelta(seconds=45)
 # How soon a coturn that its agent replaced shows in ready.json.
 NODE_POLL = timedelta(milliseconds=250)
-
-
-class NoSuchPart(Exception):  # noqa: N818 - reads as a sentence where it is caught
-    """There is no part of that name."""
 
 
 class Stack:
@@ -48,24 +45,12 @@ class Stack:
         self._records = Records(options.records_file)
         self._began = time.monotonic()
         self._watcher: asyncio.Task[None] | None = None
-        self._order = asyncio.Lock()
-        options.logs.mkdir(parents=True, exist_ok=True)
+        self._complained_of = ""
+        make_folder(options.logs)
         set_aside(options.logs)
-        watched: dict[str, Any] = {"restart": options.restart, "say": options.say, "changed": self._changed}
-        self.redis = RedisServer(options.state / "redis", self.ports.redis, log_file=options.logs / "redis.log", **watched)
-        self.postgres = PostgresServer(
-            options.state / "postgres",
-            self.ports.postgres,
-            durable=options.durable,
-            password=True,
-            log_file=options.logs / "postgres.log",
-            **watched,
-        )
-        certificates = ensure_certificates(options.state / "tls")
-        self.certificates = certificates
-        self.control_plane = ControlPlane(options, database_url=self.postgres.url, redis_url=self.redis.url, changed=self._changed)
-        self.api, self.jobs = self.control_plane.api, self.control_plane.jobs
-        self.nodes = {named.name: LocalNode(options, named, certificates, changed=self._changed) for named in node_names(options)}
+        self.certificates = ensure_certificates(options.state / "tls")
+        self.parts = Parts(options, self.certificates, changed=self._changed)
+        self.nodes = self.parts.nodes
 
     @property
     def api_url(self) -> str:
@@ -82,78 +67,35 @@ class Stack:
 
     async def stop(self) -> None:
         """Everything, in the reverse order of its start. May be called at any time."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
-        self.options.ready_file.unlink(missing_ok=True)
-        # From here on nothing is started again, so that nobody's end is taken for a crash.
-        stages = (
-            [service.hold() for service in self.services.values()],
-            [node.stop() for node in self.nodes.values()],
-            [self.jobs.stop(), self.api.stop()],
-            [self.redis.stop(), self.postgres.stop()],
-        )
-        # Whatever becomes of one, the others are ended.
-        results = [result for stage in stages for result in await asyncio.gather(*stage, return_exceptions=True)]
-        self.postgres.remove_socket_folder()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+            # However the watcher itself ended: the parts are ended.
+            await asyncio.gather(watcher, return_exceptions=True)
+        try:
+            self.options.ready_file.unlink(missing_ok=True)
+        except OSError as error:
+            self._say(f"ready.json could not be removed: {error}")
+        failures = await self.parts.end()
         self._records.forget()
-        for result in results:
-            if result is not None:
-                raise result
+        for failure in failures:
+            raise failure
 
     def kill_all(self) -> None:
         """For somebody who does not want to wait; `stop` still has to be awaited."""
-        for service in self.services.values():
-            service.kill_at_once()
-
-    @property
-    def services(self) -> dict[str, Service]:
-        parts = {"redis": self.redis.service, "postgres": self.postgres.service, "api": self.api, "jobs": self.jobs}
-        return parts | {name: node.agent for name, node in self.nodes.items()}
+        self.parts.kill_all()
 
     async def stop_part(self, target: str) -> str:
         """Ends a part that stays dead until `start_part`. `NODE:agent` kills the agent and leaves its coturn alone."""
-        name, _, inner = target.partition(":")
-        async with self._order:
-            if inner == "agent" and name in self.nodes:
-                await self.nodes[name].agent.stop_abruptly()
-                return f"the agent of {name} was killed; its coturn goes on (start {name} brings the agent back)"
-            if inner or name not in self.services:
-                raise NoSuchPart(self._no_part(target))
-            if name in self.nodes:
-                await self.nodes[name].stop()
-            else:
-                await self.services[name].stop()
-            return f"{name} is stopped until: start {name}"
+        return await self.parts.stop_part(target)
 
     async def start_part(self, target: str) -> str:
         """Starts what `stop_part` ended; returns when it is ready."""
-        name, _, inner = target.partition(":")
-        async with self._order:
-            if name not in self.services or inner not in {"", "agent"} or (inner and name not in self.nodes):
-                raise NoSuchPart(self._no_part(target))
-            began = time.monotonic()
-            if name == "postgres":
-                await self.postgres.start()
-            else:
-                await self.services[name].start()
-            return f"{name} is ready ({time.monotonic() - began:.1f} s, pid {self.services[name].pid})"
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row per part, for `status`."""
-        rows: list[dict[str, Any]] = []
-        for name, service in self.services.items():
-            row = {"name": name, "state": service.state.value, "pid": service.pid, "crash_count": service.crash_count}
-            if name in self.nodes:
-                row |= {"coturn_pid": self.nodes[name].coturn_pid, "region": self.nodes[name].region}
-            rows.append(row)
-        return rows
+        return await self.parts.start_part(target)
 
     def ready_document(self) -> dict[str, Any]:
         """What ready.json holds: a stable interface. A pid is null while that part is down."""
-        api_pid = self.api.pid
+        pids = self.parts.pids
         return {
             "api_url": self.api_url,
             "console_url": f"{self.api_url}/console",
@@ -162,32 +104,33 @@ class Stack:
             "project_token": self.tokens["project_token"],
             "organization_token": self.tokens["organization_token"],
             "operator_token": self.tokens["operator_token"],
-            "redis_url": self.redis.url,
-            "database_url": self.postgres.url,
+            "redis_url": self.parts.redis.url,
+            "database_url": self.parts.postgres.url,
             "regions": list(self.options.regions),
             "nodes": [self._node_entry(node) for node in self.nodes.values()],
             "pids": {
-                "api": [] if api_pid is None else [api_pid],
-                "jobs": self.jobs.pid,
-                "redis": self.redis.pid,
-                "postgres": self.postgres.pid,
+                "api": [] if pids["api"] is None else [pids["api"]],
+                "jobs": pids["jobs"],
+                "redis": pids["redis"],
+                "postgres": pids["postgres"],
             },
         }
 
     async def _bring_up(self) -> None:
+        parts = self.parts
         await asyncio.to_thread(sweep, self.options, self._say)
         self.ports.require_free()
         ensure_master_key(self.options.master_key_file)
-        self.options.nodes.mkdir(mode=0o755, exist_ok=True)
+        make_folder(self.options.nodes)
         with self._step("redis and postgres are ready"):
-            await _together(self.redis.start, self.postgres.start)
-        if self.postgres.is_fresh:
+            await _together(parts.redis.start, parts.postgres.start)
+        if parts.postgres.is_fresh:
             # Tokens of a database that is gone would be kept, and refused, for ever.
             self.options.tokens_file.unlink(missing_ok=True)
         with self._step("the database is migrated"):
-            await self.control_plane.migrate()
+            await parts.control_plane.migrate()
         with self._step("the API and the jobs are ready; organization, project and tokens exist"):
-            await _together(self.control_plane.bootstrap, self.api.start, self.jobs.start)
+            await _together(parts.control_plane.bootstrap, parts.api.start, parts.jobs.start)
         self.tokens = _read_tokens(self.options.tokens_file)
         async with self._client() as client:
             with self._step(f"{_counted(len(self.nodes), 'relay')} with agents joined"):
@@ -196,7 +139,7 @@ class Stack:
             with self._step("every node is eligible"):
                 ids = {name: node.known_as or str(node.status()["node_id"]) for name, node in self.nodes.items()}
                 await client.wait_for_nodes(ids, deadline=FLEET_DEADLINE)
-                await self.control_plane.wait_until_ready()
+                await parts.control_plane.wait_until_ready()
             with self._step("a packet went through a relay of every region"):
                 await asyncio.gather(*(client.check_region(region, deadline=FLEET_DEADLINE) for region in self.options.regions))
         self._write_ready()
@@ -223,8 +166,12 @@ class Stack:
                 self._say(f"{self.options.state} was removed, so nobody could find this stack any more")
                 self._lost()
                 return
-            if self.ready_document() != self.ready or not _exists(self.options.ready_file):
-                self._write_ready()
+            try:
+                if self.ready_document() != self.ready or not _exists(self.options.ready_file):
+                    self._write_ready()
+                self._complained_of = ""
+            except (OSError, psutil.Error) as error:
+                self._complain(f"ready.json may name processes that no longer run: {error}")
 
     def _write_ready(self) -> None:
         self.ready = self.ready_document()
@@ -246,7 +193,7 @@ class Stack:
     def _changed(self) -> None:
         if not self.options.state.is_dir():
             return  # Somebody removed it: _watch_nodes sees to that.
-        self._records.write({name: service.pid for name, service in self.services.items()})
+        self._records.write(self.parts.pids)
 
     def _client(self) -> ApiClient:
         return ApiClient(
@@ -262,12 +209,16 @@ class Stack:
         now = time.monotonic()
         self._say(f"[{now - self._began:4.1f} s] {done} ({now - began:.1f} s)")
 
-    def _no_part(self, target: str) -> str:
-        return f"there is no {target!r} here; parts are {', '.join(self.services)}, and NODE:agent"
+    def _complain(self, trouble: str) -> None:
+        """Once, however often it is met in a row."""
+        if trouble != self._complained_of:
+            self._complained_of = trouble
+            self._say(trouble)
 
 
 def sweep(options: StackOptions, say: Callable[[str], None]) -> None:
-    """Ends what a supervisor that died without stopping has left behind. Blocking."""
+    """Ends what a supervisor that died without stopping has left behind. Blocking, and only for whoever holds the StackLock."""
+    options.ready_file.unlink(missing_ok=True)
     records = Records(options.records_file)
     left = records.living()
     coturns = coturns_below(options.nodes)

@@ -33,10 +33,12 @@ READY_MARK = b"ready\n"
 
 
 def say(line: str) -> None:
-    """To the terminal. A reader that has gone away (`up | head`) must not end the stack."""
+    """To the terminal. One that is gone (`up | head`, a closed window) or lacks a sign must not keep the stack from ending."""
     try:
         print(line, flush=True)
-    except BrokenPipeError:
+    except UnicodeError:
+        say(line.encode("ascii", "backslashreplace").decode())
+    except OSError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -78,28 +80,28 @@ class Supervisor:
         except BRING_UP_FAILURES as failure:
             say(f"error: {failure}\nnothing is left running")
             return 1
+        try:
+            await self._serve(stack, time.monotonic() - began)
+        finally:
+            self._is_ready = False
+            say("stopping (interrupt again to kill at once) …")
+            stopping = time.monotonic()
+            await stack.stop()
+            say(f"stopped ({time.monotonic() - stopping:.1f} s)")
+        return 0
+
+    async def _serve(self, stack: Stack, seconds: float) -> None:
+        """Until the end is asked for."""
         self._is_ready = True
-        say(
-            summary(
-                stack.ready,
-                time.monotonic() - began,
-                detached=self._ready_descriptor is not None,
-                directory=self._options.dir_argument,
-            )
-        )
+        detached = self._ready_descriptor is not None
+        say(summary(stack.ready, seconds, detached=detached, directory=self._options.dir_argument))
         self._tell_parent()
         if self._show_logs:
             files = {name: file for name, file in log_files(self._options.state).items() if ":" not in name}
-            width = max(len(name) for name in files)
+            width = max((len(name) for name in files), default=0)
             follower = LogFollower(files, from_end=True)
             await self._until_end(follower.run(lambda name, line: say(f"{name:<{width}} | {line}")))
-        else:
-            await self._end.wait()
-        say("stopping (interrupt again to kill at once) …")
-        stopping = time.monotonic()
-        await stack.stop()
-        say(f"stopped ({time.monotonic() - stopping:.1f} s)")
-        return 0
+        await self._end.wait()
 
     async def _until_end(self, work: Coroutine[Any, Any, None]) -> bool:
         """False when the end was asked for before the work was done; the work is then cancelled and has ended."""
@@ -147,18 +149,18 @@ class Supervisor:
             await self._ended.wait()
             return {"said": "stopped"}
         if self._stack is None or not self._is_ready:
-            return {"error": "the stack is still starting"}
+            return {"error": "the stack is still starting, or already stopping"}
         try:
             match command:
                 case "status":
-                    return {"parts": self._stack.rows(), "ready": self._stack.ready}
+                    return {"parts": self._stack.parts.rows(), "ready": self._stack.ready}
                 case "stop":
                     said = await self._stack.stop_part(target)
                 case "start":
                     said = await self._stack.start_part(target)
                 case _:
                     return {"error": f"unknown command {command!r}"}
-        except (NoSuchPart, ServiceFailed, OSError) as failure:
+        except (NoSuchPart, ServiceFailed, StackFailed, OSError) as failure:
             return {"error": str(failure)}
         say(said)
         return {"said": said}

@@ -1,46 +1,10 @@
 """deploy/dev before anything is installed: help, usage, and the exact line for whoever may not install."""
 
-import asyncio
-import os
-import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
-from deploy.local.layout import CHECKOUT
-
-ENTRY = CHECKOUT / "deploy/dev"
-# What a bare system has, and the script uses.
-PLAIN = ("sh", "dirname", "uname", "id", "sed", "tr", "cat", "date", "cut", "readlink")
-
-
-@pytest.fixture
-def bare_path(tmp_path: Path) -> str:
-    """A PATH on which nothing that turnfleet needs is found, but Python and apt-get."""
-    for name in PLAIN:
-        found = shutil.which(name)
-        assert found is not None
-        (tmp_path / name).symlink_to(found)
-    (tmp_path / "python3").symlink_to(sys.executable)
-    apt = tmp_path / "apt-get"
-    apt.write_text("#!/bin/sh\necho apt-get was run\n")
-    apt.chmod(0o755)
-    return str(tmp_path)
-
-
-async def entry(*arguments: str, path: str | None = None) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        str(ENTRY),
-        *arguments,
-        env=os.environ | ({"PATH": path} if path else {}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+from tests.deploy.programs import entry
 
 
 async def test_help_needs_nothing_installed(bare_path: str) -> None:

@@ -1,7 +1,8 @@
-"""Finding what an earlier run left behind, without ever taking somebody else's process for it."""
+"""Finding what an earlier run left behind, and nobody else's; and the files and folders of a run."""
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.certificates import ensure_certificates
+from deploy.local.files import keep_private, make_folder
 from deploy.local.folders import FolderRefused, can_be_entered, state_folder
 from deploy.local.records import Records, end_all
 
@@ -70,3 +73,30 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
             state_folder(wanted)
     finally:
         real.rmdir()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_folders_and_files_have_their_modes_whatever_the_umask(state: Path) -> None:
+    assert mode(state_folder(state / "a" / "b")) == 0o755
+    assert mode(state / "a") == 0o755
+    make_folder(state / "private" / "more", mode=0o700)
+    assert [mode(state / "private"), mode(state / "private" / "more")] == [0o755, 0o700]
+    files = ensure_certificates(state / "tls")
+    assert [mode(state / "tls"), mode(files.authority), mode(files.certificate)] == [0o755, 0o644, 0o644]
+    assert mode(files.key) & 0o007 == 0
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir(mode=0o700)
+    make_folder(tmp_path / "kept")
+    assert mode(tmp_path / "kept") == 0o700
+
+
+def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    made = iter(("first", "second"))
+    assert [keep_private(tmp_path / "secret", lambda: next(made)) for _ in range(2)] == ["first", "first"]
+    assert mode(tmp_path / "secret") == 0o600

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.local.certificates import Certificates, ensure_certificates
@@ -20,9 +21,9 @@ from deploy.local.ports import HOST, NodePorts, PortPlan, reserve_ports
 from deploy.local.process import Program
 from deploy.local.relay_check import RelayFailed, TurnServer, check_relay, turn_servers
 from deploy.local.service import Service
+from tests.deploy.programs import DEADLINE, until
 
 SECRET = "of this test alone"
-DEADLINE = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +97,14 @@ async def test_tls_is_verified_against_the_private_authority(coturn: Coturn) -> 
         await check_relay(server)
 
 
-async def test_a_wrong_secret_is_refused(coturn: Coturn) -> None:
+@pytest.mark.parametrize(("scheme", "transport"), [("turn", "udp"), ("turn", "tcp"), ("turns", "tcp")], ids=["udp", "tcp", "tls"])
+async def test_a_wrong_secret_is_refused_and_no_socket_is_left(coturn: Coturn, scheme: str, transport: str) -> None:
+    context = ssl.create_default_context(cafile=str(coturn.certificates.authority))
+    port = coturn.ports.tls if scheme == "turns" else coturn.ports.turn
+    open_before = psutil.Process().num_fds()
     with pytest.raises(RelayFailed, match="401"):
-        await check_relay(coturn.server("turn", coturn.ports.turn, "udp", secret="guessed"))
+        await check_relay(coturn.server(scheme, port, transport, secret="guessed"), context=context)
+    await until(lambda: psutil.Process().num_fds() <= open_before)
 
 
 async def test_silence_fails_at_the_deadline() -> None:

@@ -61,6 +61,12 @@ async def test_the_role_may_make_databases_and_is_no_superuser(postgres: Postgre
     await other.close()
 
 
+@pytest.mark.usefixtures("strict_umask")
+async def test_postgres_starts_under_a_umask_that_shuts_its_account_out(state: Path) -> None:
+    async with private_postgres(state / "made" / "here") as server:
+        await (await asyncpg.connect(server.url)).close()
+
+
 async def test_with_a_password_nobody_else_of_the_machine_gets_in() -> None:
     async with private_postgres() as trusting:
         directory = trusting.socket_folder.parent.parent / f"{trusting.port}-guarded"

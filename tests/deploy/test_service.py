@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 
 from deploy.local.process import Process, Program
 from deploy.local.service import Service, ServiceFailed, State, ignore
+from tests.deploy.programs import DEADLINE, is_gone, until
 
 # Tells that it is up by making a file, and has a child of its own.
 OBEDIENT = """
@@ -23,7 +23,6 @@ time.sleep(600)
 """
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + OBEDIENT
 SHORT = timedelta(milliseconds=300)
-DEADLINE = timedelta(seconds=20)
 
 
 def program(folder: Path, source: str, *, stop_deadline: timedelta = DEADLINE) -> Program:
@@ -43,6 +42,7 @@ def service(
     restart: bool = False,
     stop_deadline: timedelta = DEADLINE,
     ready_deadline: timedelta = DEADLINE,
+    changed: Callable[[], None] = lambda: None,
 ) -> Service:
     async def is_up() -> bool:
         return bool((folder / "up").exists() and (folder / "up").read_text())
@@ -53,20 +53,8 @@ def service(
         ready_deadline=ready_deadline,
         restart=restart,
         say=ignore if said is None else said.append,
+        changed=changed,
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE.total_seconds()):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens outside this process
-            await asyncio.sleep(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 async def test_a_killed_service_is_started_again_and_said(tmp_path: Path) -> None:
@@ -84,6 +72,58 @@ async def test_a_killed_service_is_started_again_and_said(tmp_path: Path) -> Non
         assert said[1].startswith("child is up again after")
     finally:
         await one.stop()
+
+
+async def test_a_service_whose_changes_cannot_be_recorded_is_still_watched(tmp_path: Path) -> None:
+    def changed() -> None:
+        raise OSError("no space left on device")
+
+    said: list[str] = []
+    one = service(tmp_path, said=said, restart=True, changed=changed)
+    await one.start()
+    try:
+        first = one.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: one.pid not in {None, first} and one.state is State.READY)
+        assert "child is crashed, which could not be recorded: no space left on device" in said
+    finally:
+        await one.stop()
+    assert one.pid is None
+
+
+async def test_a_service_that_cannot_even_be_described_is_tried_again(tmp_path: Path) -> None:
+    refused = [PermissionError("its folder is gone")]
+
+    async def is_up() -> bool:
+        return (tmp_path / "up").exists()
+
+    def described() -> Program:
+        if one is not None and one.crash_count and refused:
+            raise refused.pop()
+        return program(tmp_path, OBEDIENT)
+
+    said: list[str] = []
+    one: Service | None = None
+    one = Service(described, ready=is_up, ready_deadline=DEADLINE, restart=True, say=said.append)
+    await one.start()
+    try:
+        os.kill(one.pid or 0, signal.SIGKILL)
+        await until(lambda: one.crash_count == 2 and one.state is State.READY)
+        assert "child could not be started again: PermissionError: its folder is gone" in said
+    finally:
+        await one.stop()
+
+
+async def test_an_exit_is_seen_where_the_kernel_gives_no_handle_on_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_pid: int) -> int:
+        raise PermissionError("refused by a filter")
+
+    monkeypatch.setattr(os, "pidfd_open", refused, raising=False)
+    async with asyncio.timeout(DEADLINE.total_seconds()):
+        assert await Process(program(tmp_path, "raise SystemExit(7)")).exited() == 7
 
 
 async def test_stop_leaves_no_process_of_the_group(tmp_path: Path) -> None:
@@ -147,6 +187,11 @@ async def test_a_program_that_does_not_exist_is_a_failed_service(tmp_path: Path)
     one = Service(lambda: missing, ready=ready, ready_deadline=SHORT)
     with pytest.raises(ServiceFailed, match="missing could not be executed"):
         await one.start()
+
+
+async def test_a_child_makes_files_that_others_can_read_whatever_our_umask(tmp_path: Path, strict_umask: None) -> None:
+    assert await Process(program(tmp_path, "import sys; open(sys.argv[1], 'w')")).exited() == 0
+    assert (tmp_path / "up").stat().st_mode & 0o777 == 0o644
 
 
 async def test_a_child_does_not_see_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

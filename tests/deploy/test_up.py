@@ -1,41 +1,17 @@
-"""`up` where a stack runs already, what ready.json holds, and how the supervisor is found and asked."""
+"""`up` where a stack runs already, and how the supervisor is found and asked."""
 
 import asyncio
-import sys
-import tempfile
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.local import control
 from deploy.local.control import ControlServer, NotRunning, StackLock, call, find_running
-from deploy.local.layout import CHECKOUT, StackOptions
-from deploy.local.ports import reserve_ports
-from deploy.local.stack import Stack
-
-
-@pytest.fixture
-def state() -> Iterator[Path]:
-    """A state folder that PostgreSQL's account can enter, which pytest's own are not."""
-    with tempfile.TemporaryDirectory(prefix="turnfleet-state-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-async def dev(*arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "deploy.local",
-        *arguments,
-        cwd=CHECKOUT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+from tests.deploy.programs import dev
 
 
 @pytest.mark.parametrize("options", [(), ("--detach",)], ids=["foreground", "detached"])
@@ -53,6 +29,25 @@ async def test_a_second_up_says_that_one_runs(state: Path, options: tuple[str, .
 async def test_down_and_status_where_nothing_runs(state: Path) -> None:
     assert await dev("down", "--dir", str(state)) == (0, f"nothing runs in {state}\n")
     assert await dev("status", "--dir", str(state)) == (1, f"deploy/dev: nothing runs in {state}\n")
+
+
+async def test_down_removes_a_ready_json_that_nobody_stands_behind(state: Path) -> None:
+    (state / "lock").touch()
+    (state / "ready.json").write_text("{}")
+    assert (await dev("down", "--dir", str(state)))[0] == 0
+    assert not (state / "ready.json").exists()
+
+
+async def test_down_sweeps_nothing_of_a_supervisor_that_only_begins(state: Path) -> None:
+    lock = StackLock(state)
+    assert lock.take()
+    (state / "ready.json").write_text("{}")
+    try:
+        status, said = await dev("down", "--dir", str(state))
+    finally:
+        lock.release()
+    assert (status, said) == (1, f"{state} is taken: turnfleet is being started or stopped there\n")
+    assert (state / "ready.json").exists()
 
 
 async def test_asking_about_a_folder_that_does_not_exist_does_not_make_it(state: Path) -> None:
@@ -74,33 +69,6 @@ async def test_options_that_cannot_work_are_refused(state: Path, arguments: tupl
     status, output = await dev("up", "--dir", str(state), *arguments)
     assert status == 2
     assert said in output
-
-
-async def test_ready_json_has_exactly_the_promised_keys(state: Path) -> None:
-    with reserve_ports(StackOptions(state=state).ports.count) as ports:
-        stack = Stack(StackOptions(state=state, port_base=ports.base))
-        stack.tokens = {"project_token": "p", "organization_token": "o", "operator_token": "x"}
-        document = stack.ready_document()
-    assert list(document) == [
-        "api_url",
-        "console_url",
-        "metrics_url",
-        "ca_file",
-        "project_token",
-        "organization_token",
-        "operator_token",
-        "redis_url",
-        "database_url",
-        "regions",
-        "nodes",
-        "pids",
-    ]
-    assert document["api_url"] == f"http://127.0.0.1:{ports.base}"
-    assert document["regions"] == ["eu-central", "us-east"]
-    assert [list(node) for node in document["nodes"]] == 2 * [
-        ["node_id", "region", "host", "port", "tls_port", "realm", "coturn_pid", "agent_pid"]
-    ]
-    assert document["pids"] == {"api": [], "jobs": None, "redis": None, "postgres": None}
 
 
 async def test_the_supervisor_is_found_and_answers(state: Path) -> None:
@@ -129,3 +97,57 @@ async def test_a_deep_state_folder_still_has_a_socket(state: Path) -> None:
     assert await call(running, "status") == {}
     await server.stop()
     assert not running.socket.parent.exists()
+
+
+@pytest.fixture
+async def failing(state: Path) -> AsyncIterator[ControlServer]:
+    async def answer(command: str, target: str) -> dict[str, Any]:
+        raise ZeroDivisionError("by nought")
+
+    server = ControlServer(state, answer)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def asked_with(state: Path, question: bytes) -> dict[str, Any]:
+    reader, writer = await asyncio.open_unix_connection(str(find_running(state).socket))
+    writer.write(question)
+    try:
+        async with asyncio.timeout(20):
+            return dict(json.loads(await reader.readline()))
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize(
+    "question", [b"", b"up?\n", b"[]\n", b"{}\n", b"x" * 100_000], ids=["silence", "word", "list", "empty", "flood"]
+)
+async def test_whoever_asks_nothing_sensible_is_told_so(state: Path, question: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "QUESTION_DEADLINE", timedelta(milliseconds=100))
+    assert (await asked_with(state, question))["error"].startswith("one line is wanted")
+
+
+@pytest.mark.usefixtures("failing")
+async def test_whoever_asked_for_what_breaks_is_told_why(state: Path) -> None:
+    assert await call(find_running(state), "status") == {"error": "ZeroDivisionError: by nought"}
+
+
+async def test_an_answer_that_never_comes_does_not_hold_up_the_end(state: Path) -> None:
+    was_asked = asyncio.Event()
+
+    async def answer(command: str, target: str) -> dict[str, Any]:
+        was_asked.set()
+        await asyncio.Event().wait()
+        return {}
+
+    server = ControlServer(state, answer)
+    await server.start()
+    asking = asyncio.create_task(call(find_running(state), "status"))
+    async with asyncio.timeout(20):
+        await was_asked.wait()
+        await server.stop()
+        with pytest.raises(ConnectionError):
+            await asking
