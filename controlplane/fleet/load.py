@@ -52,7 +52,8 @@ def utilisation(load: Load, safe: SafeCapacity, *, in_flight_bits: float = 0.0, 
     return max(
         (load.bits_per_second + in_flight_bits) / safe.bits_per_second,
         (load.allocations + in_flight_allocations) / safe.allocations,
-        fixed_utilisation(load, safe),
+        load.packets_per_second / safe.packets_per_second,
+        load.cpu_ratio / safe.cpu_ratio,
     )
 
 
@@ -68,8 +69,3 @@ def refusing_utilisation(load: Load, safe: SafeCapacity, *, in_flight_bits: floa
         load.allocations / safe.allocations,
         load.packets_per_second / safe.packets_per_second,
     )
-
-
-def fixed_utilisation(load: Load, safe: SafeCapacity) -> float:
-    """The fullest of the resources that a single placement is not counted against: packets and CPU."""
-    return max(load.packets_per_second / safe.packets_per_second, load.cpu_ratio / safe.cpu_ratio)

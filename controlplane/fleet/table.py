@@ -27,7 +27,9 @@ class Contender:
     bits_per_second: float
     """Reported plus in flight."""
     allocations: float
-    fixed_utilisation: float
+    reported_allocations: float
+    packet_utilisation: float
+    cpu_utilisation: float
     slow_start: float
     """1, or less while the node has only just returned."""
 
@@ -54,11 +56,11 @@ class RegionTable:
         self._bits = [each.bits_per_second for each in self.contenders]
         self._allocations = [each.allocations for each in self.contenders]
         self.safe_bits_per_second = sum(each.safe_bits_per_second for each in self.contenders)
-        self._weighted_load = sum(self.score(index) * each.safe_bits_per_second for index, each in enumerate(self.contenders))
+        self._weighted_load = sum(self._relaying(index) * each.safe_bits_per_second for index, each in enumerate(self.contenders))
 
     @property
     def utilisation(self) -> float:
-        """The contenders' utilisation, weighted by their safe capacity; infinite when there are none."""
+        """How full the contenders are with traffic, weighted by their safe capacity; infinite when there are none."""
         return self._weighted_load / self.safe_bits_per_second if self.contenders else float("inf")
 
     def score(self, index: int, bits_per_second: float = 0.0, allocations: float = 0.0) -> float:
@@ -67,7 +69,17 @@ class RegionTable:
         return max(
             (self._bits[index] + bits_per_second) / each.safe_bits_per_second,
             (self._allocations[index] + allocations) / each.safe_allocations,
-            each.fixed_utilisation,
+            each.packet_utilisation,
+            each.cpu_utilisation,
+        )
+
+    def _relaying(self, index: int) -> float:
+        """The part of it that regions are compared and refused by: see load.refusing_utilisation."""
+        each = self.contenders[index]
+        return max(
+            self._bits[index] / each.safe_bits_per_second,
+            each.reported_allocations / each.safe_allocations,
+            each.packet_utilisation,
         )
 
     def sample(self, count: int, draw: Draw) -> list[int]:
@@ -95,10 +107,10 @@ class RegionTable:
 
     def place(self, index: int, bits_per_second: float, allocations: float) -> None:
         """Count a placement, so that the next choice on this table sees it."""
-        before = self.score(index)
+        before = self._relaying(index)
         self._bits[index] += bits_per_second
         self._allocations[index] += allocations
-        self._weighted_load += (self.score(index) - before) * self.contenders[index].safe_bits_per_second
+        self._weighted_load += (self._relaying(index) - before) * self.contenders[index].safe_bits_per_second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from controlplane.fleet.geography import distance_km, expected_rtt_milliseconds
 from controlplane.fleet.health import Verdict, derive_health
 from controlplane.fleet.ice_urls import stun_urls, turn_urls
 from controlplane.fleet.in_flight import Placements
-from controlplane.fleet.load import SafeCapacity, fixed_utilisation, refusing_utilisation, safe_capacities, utilisation
+from controlplane.fleet.load import SafeCapacity, refusing_utilisation, safe_capacities, utilisation
 from controlplane.fleet.model import Health, Ineligibility, Node, NodeRecord, Region
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.selection import RankedRegion
@@ -188,7 +188,9 @@ class FleetView:
             safe_allocations=safe.allocations,
             bits_per_second=record.report.load.bits_per_second + bits,
             allocations=record.report.load.allocations + allocations,
-            fixed_utilisation=fixed_utilisation(record.report.load, safe),
+            reported_allocations=record.report.load.allocations,
+            packet_utilisation=record.report.load.packets_per_second / safe.packets_per_second,
+            cpu_utilisation=record.report.load.cpu_ratio / safe.cpu_ratio,
             slow_start=min(
                 1.0, policy.slow_start_floor + (1 - policy.slow_start_floor) * max(0.0, proved) / policy.slow_start_seconds
             ),

@@ -106,6 +106,12 @@ def test_a_region_whose_relay_ports_are_taken_spills() -> None:
     assert regions == {"eu-west": 300}
 
 
+def test_a_busy_cpu_makes_no_region_spill() -> None:
+    busy = make_record(report=make_report(load=make_load(cpu_ratio=1.0)))
+    view = view_of({make_node("busy", region="eu-central"): busy, make_node("idle", region="us-east"): loaded(0.0)})
+    assert outcome(choose(view)) == ("eu-central", Reason.NEAREST)
+
+
 def test_an_unknown_place_gets_the_least_loaded_region() -> None:
     view = one_per_region(eu_central=0.5, us_east=0.1)
     assert outcome(choose(view, near=None)) == ("us-east", Reason.LEAST_LOADED)
