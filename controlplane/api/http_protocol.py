@@ -6,9 +6,13 @@ llhttp then takes the body for the upgraded protocol, and uvicorn would hand the
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import httptools
+from uuid_utils import uuid7
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from controlplane.api.problems import ProblemError, encode_problem
 from controlplane.wire.problem import PROBLEMS
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -54,7 +58,6 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self.parser.get_method() == b"CONNECT":  # whatever follows would be somebody else's protocol
-            self._refused = True
             self.send_400_response("This server is no proxy: CONNECT is not served.")
             return
         headers = self.headers
@@ -76,13 +79,19 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _refuse_if(self, too_large: bool) -> None:
         if too_large and not self._refused:
-            self._refused = True
-            body = PROBLEMS["headers_too_large"].meaning.encode()
-            self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
-                b"content-length: " + str(len(body)).encode() + b"\r\n\r\n" + body
-            )
-            self.transport.close()
+            self._answer(ProblemError("headers_too_large", PROBLEMS["headers_too_large"].meaning))
+
+    def send_400_response(self, msg: str) -> None:
+        """For uvicorn, too: what cannot be read as a request is answered as every other problem."""
+        self._answer(ProblemError("request_malformed", msg))
+
+    def _answer(self, problem: ProblemError) -> None:
+        self._refused = True
+        status, headers, body = encode_problem(problem, str(uuid7()))
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "connection: close", f"content-length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        self.transport.close()
 
     def _head_without_offer(self) -> bytes:
         head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]

@@ -62,7 +62,10 @@ async def test_headers_have_a_bound(api: RunningApi) -> None:
     ],
 )
 async def test_a_request_that_two_servers_would_read_differently_is_a_400(api: RunningApi, lines: tuple[bytes, ...]) -> None:
-    assert b" 400 " in (await raw(api, head(api, *lines) + b"abc")).split(b"\r\n")[0]
+    answer = await raw(api, head(api, *lines) + b"abc")
+    assert b" 400 " in answer.split(b"\r\n")[0]
+    assert b"content-type: application/problem+json" in answer
+    assert b'"code":"request_malformed"' in answer
 
 
 async def test_connect_is_refused_and_the_server_lives_on(api: RunningApi) -> None:
