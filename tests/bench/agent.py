@@ -48,11 +48,10 @@ async def running_agent(api: RunningApi, folder: Path, base: int, allocations: i
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "agents", "run", env=environment)
     try:
 
-        async def eligible() -> bool:
-            answer = await api.client.get("/api/v1/fleet/nodes/bench-1", headers=api.bearer("operator"))
-            return answer.status_code == 200 and answer.json()["health"] == "up"
+        async def serves() -> bool:
+            return (await api.issue(json={"fixed_region": "eu-central"})).status_code == 200
 
-        await until(eligible, what="the node is up")
+        await until(serves, what="the node serves")
         yield process.pid
     finally:
         process.terminate()
