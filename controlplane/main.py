@@ -8,10 +8,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
@@ -23,6 +22,7 @@ from controlplane import __version__
 from controlplane.api.app import make_app
 from controlplane.api.http_protocol import EdgeProtocol
 from controlplane.api.services import Services
+from controlplane.background import background
 from controlplane.fleet.issue import Issue
 from controlplane.fleet.policy import Policy
 from controlplane.flows.authenticate import Authenticator
@@ -85,18 +85,6 @@ class _FleetReader:
         await self.live.close()
         await self.lookups.close()
         await self.database.close()
-
-
-@asynccontextmanager
-async def _background(tasks: Sequence[Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
-    """Run tasks beside the body; a task that dies ends the process, the end of the body ends the tasks."""
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(task) for task in tasks]
-        try:
-            yield
-        finally:
-            for task in running:
-                task.cancel()
 
 
 async def _update_gauges(services: Services, shipper: Shipper) -> None:
@@ -194,14 +182,14 @@ async def _serve(settings: Settings) -> None:
     gc.set_threshold(50_000, 20, 50)
     sys.setswitchinterval(_SWITCH_SECONDS)
     log.info("api_started", version=__version__, host=settings.api_host, port=settings.api_port)
-    background = [
+    loops = [
         reader.directory.run(),
-        reader.keeper.run(),
-        shipper.run(),
+        *reader.keeper.loops(),
+        *shipper.loops(),
         _update_gauges(services, shipper),
         _reload_geoip(locator, services.metrics),
     ]
-    async with _background(background):
+    async with background(loops):
         await server.serve()
     await journal.close()
     drained = await shipper.drain()
@@ -223,7 +211,7 @@ async def _run_jobs(settings: Settings) -> None:
     stopped = asyncio.Event()
     _on_stop(stopped.set)
     log.info("jobs_started", version=__version__)
-    async with _background([reader.directory.run(), reader.keeper.run(), runner.run()]):
+    async with background([reader.directory.run(), *reader.keeper.loops(), runner.run()]):
         await stopped.wait()
     await reader.close()
     log.info("jobs_stopped")

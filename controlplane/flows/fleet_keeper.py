@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
@@ -44,11 +46,9 @@ class FleetKeeper:
         """Whether the last reading of Redis went well."""
         return self._seeing_since is not None
 
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._read_forever(), name="fleet-read")
-            tasks.create_task(self._rebuild_forever(), name="fleet-rebuild")
-            tasks.create_task(self._write_forever(), name="fleet-write")
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """To be run until they are cancelled."""
+        return [self._read_forever(), self._rebuild_forever(), self._write_forever()]
 
     @property
     def _late_seconds(self) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -63,12 +64,9 @@ class Shipper:
         self.adopted_journals = 0
         self.sink_failing = False
 
-    async def run(self) -> None:
-        """Ship until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._ship_own(), name="journal-ship")
-            tasks.create_task(self._adopt_orphans(), name="journal-adopt")
-            tasks.create_task(self._try_again(), name="journal-try-again")
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """To be run until they are cancelled."""
+        return [self._ship_own(), self._adopt_orphans(), self._try_again()]
 
     async def drain(self) -> bool:
         """At the end of the process, after the writer was closed: one try to ship the rest. True when nothing is left."""

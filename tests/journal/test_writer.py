@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
+from controlplane.background import background
 from controlplane.fleet.issue import Issue
 from controlplane.journal import writer as writer_module
 from controlplane.journal.codec import decode_frames
@@ -135,30 +137,26 @@ async def test_segments_are_shipped_removed_and_counted(journal: JournalWriter, 
     monkeypatch.setattr(writer_module, "SEGMENT_BYTES", 2000)
     sink = Sink()
     shipper = Shipper(journal, sink)
-    running = asyncio.create_task(shipper.run())
-    for number in range(1, 101):
-        await append(journal, number)
-    await until(_is(lambda: len(sink.taken) == 100), what="everything is shipped")
-    await until(_is(lambda: journal.backlog_bytes == 0), what="the backlog is empty")
-    assert sink.numbers() == list(range(1, 101))
-    assert len(segment_numbers(journal.folder)) == 1
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with background(shipper.loops()):
+        for number in range(1, 101):
+            await append(journal, number)
+        await until(_is(lambda: len(sink.taken) == 100), what="everything is shipped")
+        await until(_is(lambda: journal.backlog_bytes == 0), what="the backlog is empty")
+        assert sink.numbers() == list(range(1, 101))
+        assert len(segment_numbers(journal.folder)) == 1
 
 
 async def test_shipping_waits_for_a_sink_that_is_away(journal: JournalWriter) -> None:
     sink = Sink()
     sink.away = True
     shipper = Shipper(journal, sink)
-    running = asyncio.create_task(shipper.run())
-    await append(journal, 1)
-    await until(_is(lambda: shipper.sink_failing), what="the sink was tried")
-    await append(journal, 2)
-    assert journal.backlog_bytes > 0
-    sink.away = False
-    await until(_is(lambda: sink.numbers() == [1, 2]), what="both arrive")
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with background(shipper.loops()):
+        await append(journal, 1)
+        await until(_is(lambda: shipper.sink_failing), what="the sink was tried")
+        await append(journal, 2)
+        assert journal.backlog_bytes > 0
+        sink.away = False
+        await until(_is(lambda: sink.numbers() == [1, 2]), what="both arrive")
 
 
 async def test_poison_is_kept_aside_and_holds_nobody_up(journal: JournalWriter) -> None:
@@ -188,12 +186,10 @@ async def test_the_journal_of_a_dead_process_is_adopted_torn_tail_and_all(folder
     living.open()
     sink = Sink()
     shipper = Shipper(living, sink)
-    running = asyncio.create_task(shipper.run())
-    await until(_is(lambda: shipper.adopted_journals == 1), what="it is adopted")
-    assert sink.numbers() == list(range(1, 20))
-    assert not dead.folder.exists()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with background(shipper.loops()):
+        await until(_is(lambda: shipper.adopted_journals == 1), what="it is adopted")
+        assert sink.numbers() == list(range(1, 20))
+        assert not dead.folder.exists()
     await living.close()
     living.release(remove=True)
 
@@ -221,12 +217,10 @@ async def test_what_stands_behind_damage_is_kept_for_people(folder: Path, monkey
     living.open()
     sink = Sink()
     shipper = Shipper(living, sink)
-    running = asyncio.create_task(shipper.run())
-    await until(_is(lambda: 100 in sink.numbers() and 20 in sink.numbers()), what="the segments around the damage arrive")
-    assert path.with_suffix(".damaged").read_bytes() == data
-    assert not segment_path(dead.folder, 1).exists() or 1 in sink.numbers()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with background(shipper.loops()):
+        await until(_is(lambda: 100 in sink.numbers() and 20 in sink.numbers()), what="the segments around the damage arrive")
+        assert path.with_suffix(".damaged").read_bytes() == data
+        assert not segment_path(dead.folder, 1).exists() or 1 in sink.numbers()
     await living.close()
     living.release(remove=True)
 
@@ -236,19 +230,19 @@ async def test_several_living_processes_adopt_each_orphan_once_and_leave_strange
         await left_behind(folder, name, range(name * 10, name * 10 + 5))
     (folder / "journal" / "lost+found").mkdir()
     sinks = [Sink() for _ in range(4)]
-    writers, tasks = [], []
+    writers: list[JournalWriter] = []
+    loops: list[Coroutine[Any, Any, None]] = []
     for number, sink in enumerate(sinks):
         writer = JournalWriter(folder / "journal" / str(UUID(int=100 + number)), max_bytes=2**30)
         writer.open()
         writers.append(writer)
-        tasks.append(asyncio.create_task(Shipper(writer, sink).run()))
+        loops += Shipper(writer, sink).loops()
     expected = {name * 10 + number for name in range(10, 20) for number in range(5)}
-    await until(_is(lambda: {number for sink in sinks for number in sink.numbers()} == expected), what="all of them arrive")
-    await until(_is(lambda: len(list((folder / "journal").iterdir())) == 4 + 2), what="only the living and the stranger are left")
-    assert not any(task.done() for task in tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with background(loops):
+        await until(_is(lambda: {number for sink in sinks for number in sink.numbers()} == expected), what="all of them arrive")
+        await until(
+            _is(lambda: len(list((folder / "journal").iterdir())) == 4 + 2), what="only the living and the stranger are left"
+        )
     for writer in writers:
         await writer.close()
         writer.release(remove=True)
