@@ -10,10 +10,13 @@ from litestar import MediaType, Request, Response
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from controlplane.api.peer import peer_address
 from controlplane.api.problems import ProblemError
 from controlplane.api.raw_http import bearer_token
 from controlplane.api.services import Services
 from controlplane.flows.authenticate import Principal
+from controlplane.postgres_store.audit import Actor
+from controlplane.postgres_store.tenants import Project
 from controlplane.wire.problem import FieldError
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -39,6 +42,37 @@ def principal_of(request: Request[Any, Any, Any]) -> Principal:
     return cast("Principal", request.scope["state"]["principal"])
 
 
+def actor_of(request: Request[Any, Any, Any]) -> Actor:
+    """Who asks, for the audit."""
+    token = principal_of(request).token
+    return Actor(
+        token_id=token.token_id,
+        kind=token.kind,
+        address=peer_address(request.scope, services_of(request).settings.trusted_proxies),
+        request_id=str(request.scope["state"].get("request_id", "")),
+    )
+
+
+def project_of(request: Request[Any, Any, Any]) -> Project:
+    """The project that the request acts in. Raises ProjectRequiredError or ProjectUnknownError."""
+    named = request.headers.get("x-project") or request.query_params.get("project")
+    return services_of(request).authenticator.project_of(principal_of(request), named)
+
+
+def read_query(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body:
+    """The query parameters as `kind`; of a repeated one the first, unknown ones are ignored.
+
+    Raises ProblemError fields_invalid.
+    """
+    given = {name: values[0] for name, values in request.query_params.dict().items()}
+    if any("\x00" in value for value in given.values()):
+        raise ProblemError("request_malformed", "A query parameter holds a NUL character.")
+    try:
+        return msgspec.convert(given, type=kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _fields_invalid(error) from None
+
+
 async def read_json(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body:
     """The body as `kind`. Raises ProblemError body_malformed for what is no JSON, fields_invalid for a wrong field."""
     return decode_json(await request.body(), kind)
@@ -48,14 +82,18 @@ def decode_json(body: bytes, kind: type[_Body]) -> _Body:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `$.")
-        missing = _MISSING.match(text)
-        field = ".".join(part for part in (where.rstrip("`"), missing.group(1) if missing else "") if part) or "body"
-        raise ProblemError("fields_invalid", f"{text}.", errors=[FieldError(field=field, message=text)]) from None
+        raise _fields_invalid(error) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProblemError("body_malformed", f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise ProblemError("body_malformed", "The JSON is nested too deeply.") from None
+
+
+def _fields_invalid(error: msgspec.ValidationError) -> ProblemError:
+    text, _, where = str(error).partition(" - at `$.")
+    missing = _MISSING.match(text)
+    field = ".".join(part for part in (where.rstrip("`"), missing.group(1) if missing else "") if part) or "body"
+    return ProblemError("fields_invalid", f"{field}: {text}.", errors=[FieldError(field=field, message=text)])
 
 
 def answer(body: Any, status: int = 200) -> Response[bytes]:

@@ -22,6 +22,6 @@ def jobs_of_term(database: Database, keeper: FleetKeeper, epoch: int) -> list[Jo
 
     table: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
         ("sweep", 1.0, sweeper.sweep),
-        ("credential_partitions", 3600.0, partitions),
+        ("partitions", 3600.0, partitions),
     ]
     return [Job(name=name, every_seconds=seconds, run=run) for name, seconds, run in table]

@@ -43,4 +43,4 @@ def _batch(issues: Sequence[Issue]) -> str:
 async def ensure_partitions(database: Database, *, days: int) -> None:
     """Make the daily partitions of the days to come."""
     async with database.connection() as connection:
-        await queries.ensure_credential_partitions(connection, days=days)
+        await queries.ensure_partitions(connection, days=days)

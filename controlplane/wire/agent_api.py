@@ -1,4 +1,4 @@
-"""Messages between an agent and the control plane: join, heartbeat, leave. JSON over HTTPS, `Authorization: Bearer tfn_…`.
+"""Messages between an agent and the control plane: join, heartbeat, usage, leave. JSON over HTTPS, `Authorization: Bearer tfn_…`.
 
 Rates are per second, measured by the agent over its last interval. `None` always means "not known", never zero.
 """
@@ -27,6 +27,9 @@ Rate = Annotated[float, Meta(ge=0, le=1e15)]
 Ratio = Annotated[float, Meta(ge=0, le=1e6)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Version = Annotated[int, Meta(ge=1, le=2**31)]
+Instant = Annotated[float, Meta(ge=0, le=1e11)]
+"""Unix seconds."""
+CredentialId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
 
 
 class Listener(Struct, frozen=True, kw_only=True):
@@ -121,6 +124,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """None: no probe finished yet in this run of the agent."""
     agent_version: ShortText = ""
     protocol_version: int = PROTOCOL_VERSION
+    denied_up_to: Count = 0
+    """The highest denial number that the node enforces; 0: it holds none, and needs all."""
 
 
 class NodeSecret(Struct, frozen=True, kw_only=True):
@@ -131,6 +136,21 @@ class NodeSecret(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"NodeSecret(version={self.version}, secret=[redacted])"
+
+
+class Denial(Struct, frozen=True, kw_only=True):
+    """A credential that may relay nothing more on this node."""
+
+    credential_id: str
+    expires_at: float
+    """Unix seconds. After it coturn refuses new allocations by itself; live ones are ended all the same."""
+
+
+class DenialsDelta(Struct, frozen=True, kw_only=True):
+    """What was denied since the heartbeat's `denied_up_to`. `up_to` below it: the numbers began anew, forget and ask for all."""
+
+    up_to: int
+    denials: list[Denial]
 
 
 class HeartbeatReply(Struct, frozen=True, kw_only=True):
@@ -146,6 +166,59 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
     """Those versions in the clear. None: what the heartbeat reported is already right, keep it."""
     server_at: float
     """The control plane's clock, Unix seconds."""
+    denied: DenialsDelta | None = None
+    """None: nothing since the heartbeat's `denied_up_to`."""
+
+
+class AllocationReport(Struct, frozen=True, kw_only=True):
+    """One TURN allocation as coturn told of it. Totals, not differences: a report that comes twice changes nothing."""
+
+    coturn_boot_id: Opaque
+    session_id: Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[0-9]+\Z")]
+    """coturn's own number of it: unique only together with the boot, since it begins anew at each start."""
+    started_at: Instant
+    revision: Annotated[int, Meta(ge=1, le=2**53)]
+    """Grows with every change of this allocation's report; a lower one than is stored is stale."""
+    credential_id: CredentialId | None = None
+    """From the TURN username; None when that is none of ours."""
+    credential_expires_at: Instant | None = None
+    client_address: Annotated[str, Meta(max_length=45)] | None = None
+    transport: Transport | None = None
+    bytes_from_client: Count = 0
+    """TURN and channel headers included, as coturn counts."""
+    bytes_to_client: Count = 0
+    packets_from_client: Count = 0
+    packets_to_client: Count = 0
+    bits_per_second: Rate = 0
+    """Both directions, over the agent's last measurement of this allocation."""
+    ended_at: Instant | None = None
+    """None: it lives."""
+    end_reason: ShortText | None = None
+
+
+class UsageReport(Struct, frozen=True, kw_only=True):
+    """POST /agents/usage: at least once, in any order. Answered 200 only when all of it is stored for good."""
+
+    allocations: Annotated[list[AllocationReport], Meta(max_length=500)]
+    ask: Annotated[list[CredentialId], Meta(max_length=500)] = []
+    """Credentials with live allocations whose rule the node does not know yet."""
+
+
+class CredentialRule(Struct, frozen=True, kw_only=True):
+    """How long and how much the holder of a credential may relay on this node: its project's settings."""
+
+    credential_id: str
+    end_at_expiry: bool
+    """End its live allocations when the credential expires. coturn never does."""
+    max_allocations: int | None
+    """At the same time; None: only coturn's own user-quota."""
+    max_bits_per_second: int | None
+    """All its allocations together, both directions; None: only coturn's own max-bps."""
+
+
+class UsageReply(Struct, frozen=True, kw_only=True):
+    rules: list[CredentialRule]
+    """For every credential of the report's allocations and of `ask` whose record is known here; the others: ask again."""
 
 
 class JoinRequest(Struct, frozen=True, kw_only=True):

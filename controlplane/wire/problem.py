@@ -128,6 +128,22 @@ _LIST: Final = (
         remedy="Add the header X-Project, or make one project the organization's default.",
     ),
     ProblemCode(
+        code="rate_limited",
+        status=429,
+        title="Too many requests",
+        meaning="The project, or the token, sent more requests than its rate limit allows.",
+        remedy="Send the request again after Retry-After seconds. The RateLimit headers tell how much is left.",
+        retry_after_seconds=1,
+    ),
+    ProblemCode(
+        code="quota_reached",
+        status=429,
+        title="The project's quota is used up",
+        meaning="The project's live allocations, or what they relay, are at the limit that was set for it.",
+        remedy="Wait until some of its calls have ended, or raise the project's quota.",
+        retry_after_seconds=5,
+    ),
+    ProblemCode(
         code="headers_too_large",
         status=431,
         title="The headers are too large",

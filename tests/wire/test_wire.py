@@ -108,4 +108,4 @@ def test_every_problem_says_what_to_do() -> None:
     for problem in PROBLEMS.values():
         assert problem.meaning.endswith(".")
         assert problem.remedy.endswith(".")
-        assert (problem.retry_after_seconds is not None) == (problem.status == 503)
+        assert (problem.retry_after_seconds is not None) == (problem.status in {429, 503})

@@ -33,5 +33,5 @@ INSERT INTO nodes (id, name, region, token_sha256) VALUES (:id, :name, :region, 
 -- name: set_node_token!
 UPDATE nodes SET token_sha256 = :token_sha256 WHERE id = :id;
 
--- name: ensure_credential_partitions!
-SELECT ensure_credential_partitions(:days);
+-- name: ensure_partitions!
+SELECT ensure_partitions('credentials', :days), ensure_partitions('allocations', :days);

@@ -5,7 +5,7 @@ Named NNNN_(pre|post)_words: a `pre` revision may run while the previous release
 
 from __future__ import annotations
 
-from alembic import op
+from controlplane.postgres_store.migrations.script import run_script
 
 revision = "0001"
 down_revision = None
@@ -145,18 +145,7 @@ INSERT INTO leader (epoch) VALUES (0);
 
 
 def upgrade() -> None:
-    # asyncpg runs one statement per call; a function's body holds semicolons, so split at those that end a line's statement.
-    statement = ""
-    in_body = False
-    for line in _STATEMENTS.splitlines():
-        statement += line + "\n"
-        if line.count("$$") % 2:
-            in_body = not in_body
-        if line.endswith(";") and not in_body:
-            op.get_bind().exec_driver_sql(statement)
-            statement = ""
-    if statement.strip():
-        op.get_bind().exec_driver_sql(statement)
+    run_script(_STATEMENTS)
 
 
 def downgrade() -> None:

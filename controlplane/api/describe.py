@@ -1,0 +1,64 @@
+"""What a route says about itself: its scope for the guard, and all that the OpenAPI document needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Who = Literal["application", "operator", "agent", "anyone"]
+
+EVERYWHERE = ("request_malformed", "internal_error")
+WITH_TOKEN = ("token_invalid", "scope_missing", "rate_limited", "store_unavailable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """One operation. Types are msgspec structs (or lists of them) of controlplane.wire."""
+
+    operation_id: str
+    tag: str
+    summary: str
+    scope: str | None
+    in_project: bool
+    """It acts in one project: X-Project or `project` name it."""
+    answer: Any
+    """None: no body."""
+    status: int
+    body: Any
+    query: type | None
+    problems: tuple[str, ...]
+    """Codes beside those that every route, and every route with a token, may answer."""
+    media_types: tuple[str, ...]
+
+
+def described(
+    operation_id: str,
+    *,
+    tag: str,
+    summary: str,
+    scope: str | None,
+    answer: Any = None,
+    status: int = 200,
+    body: Any = None,
+    query: type | None = None,
+    in_project: bool = False,
+    problems: tuple[str, ...] = (),
+    media_types: tuple[str, ...] = ("application/json",),
+) -> dict[str, Any]:
+    """A route's `opt`. `scope` is what `require_scope` checks; None for routes without a token."""
+    return {
+        "scope": scope,
+        "description": Description(
+            operation_id=operation_id,
+            tag=tag,
+            summary=summary,
+            scope=scope,
+            in_project=in_project,
+            answer=answer,
+            status=status,
+            body=body,
+            query=query,
+            problems=problems,
+            media_types=media_types,
+        ),
+    }
