@@ -27,6 +27,8 @@ from agents.loop import Loop
 from agents.node import Node
 from agents.prober import Prober
 from agents.settings import AgentSettings
+from agents.usage.lines import log_tag
+from agents.usage.room import Usage
 from controlplane.wire.agent_api import CoturnState
 from controlplane.wire.redacted import Redacted
 
@@ -88,8 +90,20 @@ async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: 
         node.write_status()
         loop.beat_now()
 
+    tag = log_tag(password)
     supervisor = Supervisor(
-        settings=settings, folder=folder, owner=owner, command_line=command_line, disk=disk, on_change=coturn_changed
+        settings=settings, folder=folder, owner=owner, command_line=command_line, log_tag=tag, on_change=coturn_changed
+    )
+    usage = Usage(
+        state_dir=settings.state_dir,
+        log_file=folder.log_file,
+        log_tag=tag,
+        disk=disk,
+        link=link,
+        identity=who,
+        supervisor=supervisor,
+        command_line=command_line,
+        beat_now=beat_now,
     )
     prober = Prober(settings=settings, echo=echo, disk=disk, on_turn=probe_turned)
     node = Node(
@@ -100,6 +114,7 @@ async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: 
         command_line=command_line,
         supervisor=supervisor,
         prober=prober,
+        usage=usage,
         wanted=partial(wanted, settings, folder, owner, password, tuple(host.addresses())),
         beat_now=beat_now,
     )
@@ -108,14 +123,18 @@ async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: 
     await _open_echo(echo, settings)
     try:
         await node.load_secrets()
-        await _run_until(stopping, {"supervisor": supervisor.run(), "prober": prober.run(), "loop": loop.run()})
+        await usage.load()
+        tasks = {"supervisor": supervisor.run(), "prober": prober.run(), "loop": loop.run(), **usage.tasks()}
+        await _run_until(stopping, tasks)
         await link.leave(who.token, node.goodbye("the agent was told to end"))
         if settings.on_exit == "stop":
             await supervisor.stop()
+        await usage.finish()
         node.write_status()
         log.info("agent_stopped", node_id=who.node_id, coturn=supervisor.state)
     finally:
         echo.close()
+        await usage.close()
         await command_line.close()
 
 
@@ -145,6 +164,7 @@ def wanted(
         database=folder.database,
         pid_file=folder.pid_file,
         log_file=folder.log_file,
+        log_tag=log_tag(password),
         user=owner.user,
         group=owner.group,
     )

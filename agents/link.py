@@ -17,19 +17,32 @@ import msgspec
 
 from agents.errors import SettingsError
 from agents.settings import PREFIX
-from controlplane.wire.agent_api import Heartbeat, HeartbeatReply, JoinReply, JoinRequest, LeaveRequest
+from controlplane.wire.agent_api import (
+    Heartbeat,
+    HeartbeatReply,
+    JoinReply,
+    JoinRequest,
+    LeaveRequest,
+    UsageReply,
+    UsageReport,
+)
 from controlplane.wire.redacted import Redacted
 
 TRY_SECONDS = 1.5
 LEAVE_SECONDS = 1.0
 """A goodbye is a courtesy: the lease tells the same a little later."""
 JOIN_SECONDS = 10.0
+USAGE_SECONDS = 10.0
+"""It is answered once all of it is stored for good."""
 KEEPALIVE_SECONDS = 60.0
 """Below the servers' 75 s, so that no request is written to a connection that is just being closed."""
 
 _SERVER_ERROR = 500
 _TOO_MANY = 429
 _MOST_WORDS = 200
+
+_NO_REPLY = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading somebody else's bytes may end in."""
 
 T = TypeVar("T")
 
@@ -68,7 +81,8 @@ class Link:
         self._next = 0
         self._client = httpx.AsyncClient(
             verify=_trust(origins, ca_file),
-            timeout=TRY_SECONDS,
+            # Each try has its own deadline as a whole.
+            timeout=USAGE_SECONDS,
             limits=httpx.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=KEEPALIVE_SECONDS),
             # A proxy or a netrc of the environment must not get the node's token.
             trust_env=False,
@@ -83,6 +97,9 @@ class Link:
         ):
             outcome = await self._post("heartbeat", build(), token, TRY_SECONDS)
         return _decoded(outcome, HeartbeatReply)
+
+    async def usage(self, token: Redacted, report: UsageReport) -> Outcome[UsageReply]:
+        return _decoded(await self._post("usage", report, token, USAGE_SECONDS), UsageReply)
 
     async def leave(self, token: Redacted, request: LeaveRequest) -> Outcome[bytes]:
         return await self._post("leave", request, token, LEAVE_SECONDS)
@@ -131,7 +148,7 @@ def _decoded(outcome: Outcome[bytes], kind: type[T]) -> Outcome[T]:
         return outcome
     try:
         return Answered(reply=msgspec.json.decode(outcome.reply, type=kind))
-    except msgspec.MsgspecError:
+    except _NO_REPLY:
         return Unreachable(reason="an answer that is no reply of the agent protocol")
 
 
@@ -155,6 +172,6 @@ def _reason(response: httpx.Response) -> str:
     """The detail of a problem+json answer, or nothing: other bodies are not worth a log line."""
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.MsgspecError:
+    except _NO_REPLY:
         return ""
     return (problem.detail or problem.title)[:_MOST_WORDS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import time
@@ -20,15 +21,18 @@ from agents.coturn.supervisor import Supervisor
 from agents.coturn.turndb import TurnDatabase
 from agents.errors import CoturnError
 from agents.identity import Identity
-from agents.plan import Action, ChangeRealm, LocalState, SetIntent, SetInterval, StartCoturn, WriteSecrets, applied
+from agents.plan import Action, ChangeRealm, LocalState, SetIntent, SetInterval, StartCoturn, TakeDenials, WriteSecrets, applied
 from agents.prober import Prober, targets
 from agents.settings import AgentSettings
 from agents.status import Status, StatusFile
+from agents.usage.room import Usage
 from controlplane.wire.agent_api import Heartbeat, LeaveRequest, Listener, Load, LoadedSecret, secret_digest
 from controlplane.wire.redacted import Redacted
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
+SLOW_DISK_SECONDS = 1.0
+"""Longer than this no heartbeat waits for the disk."""
 FIRST_INTERVAL_SECONDS = 2.0
 """Until a reply says otherwise."""
 
@@ -44,6 +48,7 @@ class Node:
         command_line: CommandLine,
         supervisor: Supervisor,
         prober: Prober,
+        usage: Usage,
         wanted: Callable[[str], Wanted],
         beat_now: Callable[[], None],
     ) -> None:
@@ -54,6 +59,7 @@ class Node:
         self._command_line = command_line
         self._supervisor = supervisor
         self._prober = prober
+        self._usage = usage
         self._wanted = wanted
         self._beat_now = beat_now
         self._status = StatusFile(settings.state_dir)
@@ -98,7 +104,10 @@ class Node:
     async def measure(self) -> None:
         """Reads everything that the next report shows. What does not answer keeps its last value."""
         try:
-            self._state = replace(self._state, secrets=await self._database.read(self._state.realm))
+            async with asyncio.timeout(SLOW_DISK_SECONDS):
+                self._state = replace(self._state, secrets=await self._database.read(self._state.realm))
+        except TimeoutError:
+            log.warning("secrets_not_read", reason="The disk is slow.")
         except (sqlite3.Error, CoturnError) as error:
             log.warning("secrets_not_read", reason=str(error))
         if self._supervisor.state == "running":
@@ -137,6 +146,7 @@ class Node:
             ],
             probe=self._prober.snapshot(),
             agent_version=AGENT_VERSION,
+            denied_up_to=self._usage.enforcer.denied_up_to,
         )
 
     def goodbye(self, reason: str) -> LeaveRequest:
@@ -168,6 +178,8 @@ class Node:
                 log.info("intent_changed", **{"from": self._state.intent, "to": intent})
             case StartCoturn():
                 log.info("coturn_wanted", realm=self._state.realm)
+            case TakeDenials(delta=delta):
+                await self._usage.enforcer.take(delta)
             case _:
                 assert_never(action)
         self._state = applied(self._state, action)
@@ -214,6 +226,8 @@ class Node:
             probe_ok=self._prober.ok,
             last_heartbeat_at=self._answered_at,
             last_heartbeat=self._last_heartbeat,
+            usage_waiting=self._usage.sender.waiting,
+            denied=self._usage.denied,
         )
 
 

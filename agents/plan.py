@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from controlplane.wire.agent_api import HeartbeatReply, Intent
+from controlplane.wire.agent_api import DenialsDelta, HeartbeatReply, Intent
 from controlplane.wire.redacted import Redacted
 
 SHORTEST_INTERVAL_SECONDS = 0.1
@@ -60,12 +60,19 @@ class StartCoturn:
     """Only once the secrets are in the database: with an empty one every client would get 401."""
 
 
-Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeDenials:
+    """Credentials that may relay nothing more."""
+
+    delta: DenialsDelta
+
+
+Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn | TakeDenials
 
 
 def plan(reply: HeartbeatReply, state: LocalState) -> list[Action]:
-    """The realm first, for the secrets are kept under it; coturn last."""
-    actions: list[Action] = []
+    """What is denied first: nothing that fails may keep it from holding. Then the realm, for the secrets are kept under it."""
+    actions: list[Action] = [TakeDenials(delta=reply.denied)] if reply.denied is not None else []
     interval = min(LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, reply.interval_seconds))
     if interval != state.interval_seconds:
         actions.append(SetInterval(seconds=interval))
@@ -109,5 +116,7 @@ def applied(state: LocalState, action: Action) -> LocalState:
             return replace(state, intent=intent)
         case StartCoturn():
             return replace(state, coturn_wanted=True)
+        case TakeDenials():
+            return state
         case _:
             assert_never(action)

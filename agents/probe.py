@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import ssl
 import time
@@ -21,6 +22,7 @@ DEADLINE_SECONDS = 2.0
 RELEASE_SECONDS = 0.5
 """A release that is not confirmed: coturn ends the allocation by itself."""
 CREDENTIAL_SECONDS = 30
+_OWN_USERNAME = re.compile(r"[0-9]+:probe-[0-9a-f]{12}", re.ASCII)
 _MOST_WORDS = 200
 
 _MEANING = {
@@ -55,6 +57,11 @@ def credential(secret: Redacted, *, now: float) -> tuple[str, Redacted]:
     username = f"{int(now) + CREDENTIAL_SECONDS}:probe-{secrets.token_hex(6)}"
     mac = hmac.new(secret.reveal().encode(), username.encode(), hashlib.sha1).digest()
     return username, Redacted(base64.b64encode(mac).decode())
+
+
+def is_probe(username: str) -> bool:
+    """Whether an allocation is one of credential()'s: nobody's use of the relay but our own."""
+    return _OWN_USERNAME.fullmatch(username) is not None
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:

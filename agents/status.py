@@ -28,6 +28,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds of the last heartbeat that was answered."""
     last_heartbeat: str
     """`answered`, `refused`, `unreachable`, or `none` before the first."""
+    usage_waiting: int = 0
+    """Allocations whose latest sums the control plane has not confirmed, when the agent last looked."""
+    denied: int = 0
+    """Credentials that the node keeps from relaying."""
 
 
 class StatusFile:

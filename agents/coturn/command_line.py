@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from agents.coturn import cli_replies
+from agents.coturn.cli_replies import Session
 from agents.coturn.config import CLI_ADDRESS
 from controlplane.wire.redacted import Redacted
 
@@ -38,8 +40,22 @@ class CommandLine:
 
     async def total_sessions(self) -> int | None:
         """Live allocations by coturn's own count; sessions that never authenticated are not in it."""
-        async with self._lock:
-            return await self._bounded(self._ask_total)
+        reply = await self._asked("pu")
+        return None if reply is None else cli_replies.total_sessions(reply)
+
+    async def users(self) -> list[str] | None:
+        """The user names that have live allocations."""
+        reply = await self._asked("pu")
+        return None if reply is None else cli_replies.users(reply)
+
+    async def sessions(self, username: str | None = None) -> list[Session] | None:
+        """The live allocations of that very user name, or all."""
+        reply = await self._asked("ps" if username is None else f"ps {username}")
+        return None if reply is None else cli_replies.sessions(reply)
+
+    async def end_session(self, session_id: str) -> bool:
+        """Ends it within a millisecond. coturn says the same when there is no such session."""
+        return await self._asked(f"cs {session_id}") is not None
 
     def drop(self) -> None:
         """Lets go of the connection: the next call opens another."""
@@ -77,15 +93,22 @@ class CommandLine:
         await _read_until(reader, cli_replies.prompted)
         return pair
 
-    async def _ask_total(self) -> int | None:
+    async def _asked(self, command: str) -> bytes | None:
+        if not command.isascii() or not command.isprintable():
+            # A line break would be another command.
+            return None
+        async with self._lock:
+            return await self._bounded(partial(self._ask, command.encode()))
+
+    async def _ask(self, command: bytes) -> bytes:
         reader, writer = await self._connected()
-        writer.write(b"pu\r\n")
-        return cli_replies.total_sessions(await _read_until(reader, cli_replies.prompted))
+        writer.write(command + b"\r\n")
+        return await _read_until(reader, cli_replies.prompted)
 
 
-async def _read_until(reader: asyncio.StreamReader, complete: Callable[[bytes], bool]) -> bytes:
+async def _read_until(reader: asyncio.StreamReader, complete: Callable[[bytes | bytearray], bool]) -> bytes:
     received = bytearray()
-    while not complete(bytes(received)):
+    while not complete(received):
         chunk = await reader.read(2**16)
         if not chunk:
             raise EOFError("coturn closed its command line.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.coturn import peers
+from agents.usage.lines import timestamp_format
 from controlplane.wire.redacted import Redacted
 
 STALE_NONCE_SECONDS = 600
@@ -50,6 +51,8 @@ class Wanted:
     database: Path
     pid_file: Path
     log_file: Path
+    log_tag: str
+    """What every line that coturn itself writes into its log carries, see `agents.usage.lines`."""
     user: str | None
     """Whom coturn becomes after its start; None when it starts as that user already."""
     group: str | None
@@ -97,6 +100,10 @@ def render(wanted: Wanted) -> str:
         f"log-file={wanted.log_file}",
         "simple-log",
         "no-stdout-log",
+        # Who relays how much is only told in the log.
+        "verbose",
+        "new-log-timestamp",
+        f"new-log-timestamp-format={timestamp_format(wanted.log_tag)}",
         *([f"proc-user={wanted.user}"] if wanted.user else []),
         *([f"proc-group={wanted.group}"] if wanted.group else []),
     ]

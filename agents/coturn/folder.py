@@ -7,7 +7,7 @@ STATE_DIR/coturn/            0750, group of coturn, which may not write in it
   boot.json                  0600  which coturn we started last
   db/turndb (-wal, -shm)     0660 in a 2770 folder: both sides write, and SQLite makes its files in the folder
   turn.pid                   written by coturn while it is root still (0660 under another supervisor, where it may not be)
-  turn.log                   0660  made by us, appended to by coturn
+  turn.log, turn.log.1       0660  made by us, appended to by coturn; the second is what was rotated away
 ```
 
 coturn begins as root and opens its log, its pidfile and its database before it becomes its own user. In a folder in which that
@@ -112,6 +112,11 @@ def prepare(folder: Folder, owner: Owner) -> Redacted:
     return password
 
 
+def make_log(path: Path, owner: Owner) -> None:
+    """An empty log that coturn may append to, or the one that is there put right. OSError when it cannot be."""
+    _make_file(path, owner)
+
+
 def refuse_links(database: Path) -> None:
     """CoturnError when the database or a file beside it is not what SQLite left there: root must not open it then.
 
@@ -137,7 +142,7 @@ def _prepared(folder: Folder, owner: Owner) -> Redacted:
     shared = owner.gid is not None
     _make(folder.root, 0o750 if shared else 0o700, owner)
     _make(folder.database.parent, 0o2770 if shared else 0o700, owner)
-    _make_file(folder.log_file, owner)
+    make_log(folder.log_file, owner)
     if shared and owner.user is None:
         # Another supervisor may start coturn as its own user, which can make no file here.
         _make_file(folder.pid_file, owner)

@@ -14,23 +14,22 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 import structlog
 
 from agents.backoff import ceiling
-from agents.coturn import capabilities, processes
+from agents.coturn import capabilities, logfile, processes
 from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.config import CLI_ADDRESS, digest
-from agents.coturn.folder import Folder, Owner, refuse_links
-from agents.coturn.logfile import last_lines, rotate_when_big
+from agents.coturn.folder import Folder, Owner, make_log, refuse_links
+from agents.coturn.logfile import last_lines
 from agents.coturn.orphans import adopt_or_stop, port_fault
 from agents.coturn.process import BootRecord, Process, spawn, watched, write_boot
-from agents.disk import Disk
 from agents.errors import CoturnError
 from agents.files import write_atomically
 from agents.settings import AgentSettings
+from agents.usage.lines import boot_line
 from controlplane.wire.agent_api import Coturn, CoturnState
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -59,14 +58,14 @@ class Supervisor:
         folder: Folder,
         owner: Owner,
         command_line: CommandLine,
-        disk: Disk,
+        log_tag: str,
         on_change: Callable[[CoturnState], None],
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._owner = owner
         self._command_line = command_line
-        self._disk = disk
+        self._log_tag = log_tag
         self._on_change = on_change
         self._text: str | None = None
         self._wake = asyncio.Event()
@@ -76,6 +75,10 @@ class Supervisor:
         self._certificate = Certificate(settings.tls_cert, settings.tls_key)
         self.state: CoturnState = "stopped"
         self.version: str | None = None
+        self.lives = 0
+        """How many coturns this run of the agent has seen."""
+        self.is_over = False
+        """None is alive, and that is known: what its log says now is all that it will say."""
 
     @property
     def pid(self) -> int | None:
@@ -97,15 +100,37 @@ class Supervisor:
         self._text = text
         self._wake.set()
 
-    async def look_after_files(self) -> None:
-        """Empties a log that has grown too big, and has a renewed certificate loaded: live sessions go on.
-
-        Under another supervisor both are the host's own (logrotate, a renewal hook).
+    @property
+    def may_rotate(self) -> bool:
+        """Under another supervisor the log is the host's own business (logrotate). Before it greets, coturn may not know the
+        signal yet, and would die of it.
         """
+        return self._settings.coturn == "own" and self.state == "running"
+
+    def rotate_log(self, *, all_read: bool) -> bool:
+        """Moves a log away that has grown too big. True when coturn has to be told. OSError when it cannot.
+
+        For the disk's thread.
+        """
+        path = self._folder.log_file
+        if logfile.rotation_is_due(path, all_read=all_read):
+            logfile.rotate(path, self._owner)
+            log.info("coturn_log_rotated", path=str(path), all_read=all_read)
+            return True
+        if not path.exists():
+            # The disk refused the new one after the old one was moved.
+            make_log(path, self._owner)
+        # It opens the new one with its next line only; and the agent may have died between the rotation and the signal.
+        return path.stat().st_size == 0 and path.with_name(f"{path.name}.1").exists()
+
+    def reopen_log(self) -> None:
+        if self.may_rotate and self._process is not None:
+            self._process.signal(signal.SIGHUP)
+
+    async def look_after_files(self) -> None:
+        """Has a renewed certificate loaded: live sessions go on. Under another supervisor that is the host's (a renewal hook)."""
         if self._settings.coturn != "own":
             return
-        if await self._disk.run(partial(rotate_when_big, self._folder.log_file)):
-            log.info("coturn_log_rotated", path=str(self._folder.log_file))
         process = self._process
         # Before it greets, coturn may not know the signal yet, and would die of it.
         if self.state == "running" and process is not None and self._certificate.renewed():
@@ -147,6 +172,7 @@ class Supervisor:
             return
         again = watched(process.pid, boot_id=process.boot_id, started_at=process.started_at, on_death=lambda: None)
         await again.stop()
+        self.is_over = True
         self._change("stopped")
         log.info("coturn_stopped", pid=process.pid, exit_code=again.exit_code)
 
@@ -156,7 +182,7 @@ class Supervisor:
         if process is None:
             await self._died("could not be started", alive_seconds=0.0)
             return
-        self._process = process
+        self._begun(process)
         self._certificate.read_by_coturn(process.started_at)
         began = time.monotonic()
         self._change("starting")
@@ -189,16 +215,20 @@ class Supervisor:
         )
         if adopted is not None:
             return adopted
+        self.is_over = True
         if self._port_is_taken():
             return None
         refuse_links(self._folder.database)
+        boot_id = secrets.token_urlsafe(12)
+        # The old one is gone: what follows in the log is the new one's.
+        self._mark_log(boot_id)
         pid = self._spawn()
         if pid is None:
             return None
         record = BootRecord(
             pid=pid,
             start_mark=processes.start_mark(pid),
-            boot_id=secrets.token_urlsafe(12),
+            boot_id=boot_id,
             config_digest=digest(text),
             started_at=time.time(),
         )
@@ -210,6 +240,13 @@ class Supervisor:
             log.warning("coturn_boot_record_failed", reason=error.strerror)
         log.info("coturn_started", pid=pid, boot_id=record.boot_id)
         return process
+
+    def _mark_log(self, boot_id: str) -> None:
+        try:
+            logfile.append(self._folder.log_file, boot_line(self._log_tag, boot_id, at=time.time()))
+        except OSError as error:
+            # Its first lines tell as well that another one began, only not under which name.
+            log.warning("coturn_log_not_marked", path=str(self._folder.log_file), reason=error.strerror)
 
     def _port_is_taken(self) -> bool:
         address = self._settings.listen_address
@@ -262,6 +299,7 @@ class Supervisor:
     async def _died(self, what: str, *, alive_seconds: float) -> None:
         """Tells, lets the news go out, then waits longer with each death in a row. The first restart is immediate."""
         process = self._process
+        self.is_over = self.is_over or (process is not None and process.died.is_set())
         self._failures = 0 if alive_seconds >= STEADY_SECONDS else self._failures
         delay = ceiling(self._failures, base_seconds=FIRST_RESTART_SECONDS, cap_seconds=LONGEST_RESTART_SECONDS)
         self._failures += 1
@@ -284,13 +322,14 @@ class Supervisor:
         pid = processes.read_pid(self._folder.pid_file)
         started_at = self._pid_written_at()
         if pid is None or started_at is None or not processes.is_coturn(pid, binary=self._settings.coturn_binary):
+            self.is_over = True
             await self._woken(ATTACHED_LOOK_SECONDS)
             return
         mark = processes.start_mark(pid)
         # The same process is the same boot, whichever run of the agent looks at it.
         boot_id = digest(f"{pid}/{mark}")[:16]
         process = watched(pid, boot_id=boot_id, started_at=started_at, on_death=self._wake.set)
-        self._process = process
+        self._begun(process)
         self._change("starting")
         await self._await_greeting(process, None)
         while not process.died.is_set():
@@ -311,6 +350,11 @@ class Supervisor:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         self._wake.clear()
+
+    def _begun(self, process: Process) -> None:
+        self._process = process
+        self.lives += 1
+        self.is_over = False
 
     def _change(self, state: CoturnState) -> None:
         if state != self.state:

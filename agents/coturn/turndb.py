@@ -22,6 +22,9 @@ from controlplane.wire.agent_api import secret_digest
 from controlplane.wire.redacted import Redacted
 
 SHIPPED_SCHEMA = Path("/usr/share/coturn/schema.sql")
+HIGHEST_VERSION = 2**31
+MOST_VERSIONS = 16
+"""Both as the heartbeat takes them."""
 BUSY_SECONDS = 2.0
 """How long a statement waits for another writer; coturn itself only reads."""
 
@@ -163,7 +166,12 @@ def _rows(connection: sqlite3.Connection) -> set[tuple[str, str]]:
 
 
 def _digests(connection: sqlite3.Connection) -> dict[int, str]:
-    return {int(version): str(text) for version, text in connection.execute("SELECT version, digest FROM turnfleet_secret")}
+    """coturn's account may write here too: what cannot be a version, or be more than a heartbeat tells of, counts as not there."""
+    found = connection.execute(
+        "SELECT version, digest FROM turnfleet_secret WHERE typeof(version) = 'integer' AND version BETWEEN 1 AND ? LIMIT ?",
+        (HIGHEST_VERSION, MOST_VERSIONS),
+    )
+    return {int(version): str(text) for version, text in found}
 
 
 def _versions(connection: sqlite3.Connection, rows: set[tuple[str, str]], realm: str) -> dict[int, Redacted]:

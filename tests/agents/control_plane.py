@@ -10,7 +10,21 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from controlplane.wire.agent_api import Heartbeat, HeartbeatReply, Intent, JoinReply, JoinRequest, LeaveRequest, NodeSecret
+from controlplane.wire.agent_api import (
+    AllocationReport,
+    CredentialRule,
+    Denial,
+    DenialsDelta,
+    Heartbeat,
+    HeartbeatReply,
+    Intent,
+    JoinReply,
+    JoinRequest,
+    LeaveRequest,
+    NodeSecret,
+    UsageReply,
+    UsageReport,
+)
 from tests.agents.places import LOOPBACK, REALM, SECRET
 
 TOKEN = "tfn_node_token"
@@ -32,6 +46,21 @@ class ControlPlane:
     beat_times: list[float] = field(default_factory=list)
     leaves: list[LeaveRequest] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    denied: list[Denial] = field(default_factory=list)
+    """Numbered from 1."""
+    rules: dict[str, CredentialRule] = field(default_factory=dict)
+    usage_status: int = 200
+    usage_most: int = 500
+    """A report of more is too large."""
+    usage_gate: asyncio.Event | None = None
+    """Reports are answered once it is set."""
+    usage: list[UsageReport] = field(default_factory=list)
+    """Those that were answered with 200."""
+    usage_tries: int = 0
+    lost_usage_replies: int = 0
+    """How many reports are stored, but not answered."""
+    allocations: dict[tuple[str, str], AllocationReport] = field(default_factory=dict)
+    """The latest of each, as the real one keeps them."""
     url: str = ""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -64,10 +93,36 @@ class ControlPlane:
                 self.beats.append(msgspec.json.decode(body, type=Heartbeat))
                 self.beat_times.append(time.monotonic())
                 return self.heartbeat_status, msgspec.json.encode(self._reply(self.beats[-1]))
+            case "/api/v1/agents/usage":
+                return await self._take_usage(msgspec.json.decode(body, type=UsageReport))
             case "/api/v1/agents/leave":
                 self.leaves.append(msgspec.json.decode(body, type=LeaveRequest))
                 return 204, b""
         return 404, b""
+
+    async def _take_usage(self, report: UsageReport) -> tuple[int, bytes] | None:
+        self.usage_tries += 1
+        if self.usage_gate is not None:
+            await self.usage_gate.wait()
+        if len(report.allocations) > self.usage_most:
+            return 413, b""
+        if self.usage_status >= 400:
+            return self.usage_status, b""
+        for one in report.allocations:
+            key = (one.coturn_boot_id, one.session_id)
+            if key not in self.allocations or self.allocations[key].revision < one.revision:
+                self.allocations[key] = one
+        if self.lost_usage_replies:
+            self.lost_usage_replies -= 1
+            return None
+        self.usage.append(report)
+        asked = {*report.ask, *(one.credential_id for one in report.allocations)}
+        return 200, msgspec.json.encode(UsageReply(rules=[rule for key, rule in self.rules.items() if key in asked]))
+
+    def _denied(self, beat: Heartbeat) -> DenialsDelta | None:
+        if beat.denied_up_to == len(self.denied):
+            return None
+        return DenialsDelta(up_to=len(self.denied), denials=self.denied[beat.denied_up_to :])
 
     def _reply(self, beat: Heartbeat) -> HeartbeatReply:
         right = {one.version for one in beat.secrets} == set(self.secrets)
@@ -78,6 +133,7 @@ class ControlPlane:
             secret_versions=sorted(self.secrets),
             secrets=None if right else [NodeSecret(version=key, secret=value) for key, value in self.secrets.items()],
             server_at=time.time(),
+            denied=self._denied(beat),
         )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

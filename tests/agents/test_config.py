@@ -36,6 +36,7 @@ WANTED = Wanted(
     database=Path("/s/db/turndb"),
     pid_file=Path("/s/turn.pid"),
     log_file=Path("/s/turn.log"),
+    log_tag="0123456789abcdef",
     user="turnserver",
     group="turnserver",
 )
@@ -135,7 +136,7 @@ def test_a_switch_is_set(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["redis-statsdb", "redis-userdb", "lt-cred-mech", "no-auth", "web-admin", "verbose", "static-auth-secret"]
+    "name", ["redis-statsdb", "redis-userdb", "lt-cred-mech", "no-auth", "web-admin", "Verbose", "static-auth-secret"]
 )
 def test_a_dangerous_option_is_absent(name: str) -> None:
     assert name not in options(replace(WANTED, tls_cert=Path("/c"), tls_key=Path("/k"), relay_threads=2))

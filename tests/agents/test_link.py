@@ -21,6 +21,7 @@ from controlplane.wire.agent_api import Capacity, Coturn, Heartbeat, LeaveReques
 from controlplane.wire.redacted import Redacted
 from tests.agents.control_plane import TOKEN, control_plane
 from tests.agents.places import free_port, make_settings
+from tests.client.scripted_server import scripted
 
 LOAD = Load(
     receive_bits_per_second=0,
@@ -121,6 +122,16 @@ async def test_a_connection_that_the_server_closed_meanwhile_costs_one_try() -> 
         assert isinstance(await link.heartbeat(Redacted(TOKEN), Reports().build), Answered)
         plane.drop_connections()
         assert isinstance(await link.heartbeat(Redacted(TOKEN), Reports().build), Answered)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("body", [b'{"realm":"\xfc","title":"\xfc"}', b'{"x":' + b"[" * 100_000, b"\xff", b""], ids=range(4))
+async def test_an_answer_of_odd_bytes_is_an_outcome(status: int, body: bytes) -> None:
+    """As of a proxy that stands between, in an encoding of its own."""
+    head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    async with scripted(head + body) as server, linked(server.url) as link:
+        outcome = await link.heartbeat(Redacted(TOKEN), Reports().build)
+    assert isinstance(outcome, Refused if status == 403 else Unreachable)
 
 
 async def test_a_goodbye_to_nobody_is_an_outcome() -> None:

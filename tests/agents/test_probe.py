@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +14,7 @@ import pytest
 
 from agents import probe, prober
 from agents.coturn import cli_replies, command_line, logfile
+from agents.coturn.folder import Owner
 from agents.probe import Target
 from agents.turn_client import TurnClient, TurnError
 from controlplane.wire.agent_api import ListenerProbe
@@ -135,30 +138,48 @@ async def test_an_ipv6_relay_echoes_and_denies_addresses_hidden_in_ipv6(folder: 
         client.close()
 
 
-async def test_a_log_that_grew_too_big_is_copied_and_emptied_and_coturn_goes_on_writing_to_it(folder: Path) -> None:
+async def test_a_log_that_grew_too_big_is_moved_away_and_coturn_goes_on_in_the_new_one(folder: Path) -> None:
     async with relay(make_settings(folder)) as one:
-        path = one.prepared.folder.log_file
+        path, old = one.prepared.folder.log_file, one.prepared.folder.log_file.with_name("turn.log.1")
         await eventually(lambda: "New UID" in path.read_text(), what="a complete start")
-        assert not logfile.rotate_when_big(path)
-        size = path.stat().st_size
-        assert logfile.rotate_when_big(path, most_bytes=10)
-        assert path.with_name("turn.log.1").stat().st_size >= size
+        logfile.rotate(path, one.prepared.owner)
+        first, size = path.stat(), old.stat().st_size
+        assert (first.st_size, stat.S_IMODE(first.st_mode)) == (0, stat.S_IMODE(old.stat().st_mode))
+        one.process.signal(signal.SIGHUP)
         # A wrong credential is a line in the log.
         await probed(one, prober.targets(one.prepared.settings)[0], secret=OTHER_SECRET)
-        await eventually(lambda: "Cannot find credentials" in path.read_text(), what="a new line")
-        # It appends: one that went on at its old place would leave a hole.
-        assert b"\0" not in path.read_bytes()
+        await eventually(lambda: "Cannot find credentials" in path.read_text(), what="a new line in the new file")
+        assert path.stat().st_ino == first.st_ino
+        assert old.stat().st_size == size
 
 
-def test_a_log_is_copied_over_no_link(folder: Path) -> None:
+def test_the_last_lines_name_nobody_and_carry_no_tag(folder: Path) -> None:
+    path, prefix = folder / "turn.log", "2026-11-22T05:34:25+0000.0123456789abcdef: "
+    personal = ["session 1: new", "x user <a>", "IPv4. tcp or tls connected to: 192.0.2.7:5", "closed, remote 192.0.2.7:5"]
+    path.write_text("192.0.2.7 " + "x" * 5000 + "\n" + "".join(f"{prefix}{line}\n" for line in (*personal, "ERROR: no memory")))
+    assert logfile.last_lines(path) == ["2026-11-22T05:34:25+0000: ERROR: no memory"]
+
+
+def test_a_rotation_follows_no_link(folder: Path) -> None:
     path, elsewhere = folder / "turn.log", folder / "elsewhere"
     path.write_text("x" * 100)
     elsewhere.write_text("kept")
     path.with_name("turn.log.1").symlink_to(elsewhere)
-    assert logfile.rotate_when_big(path, most_bytes=10)
+    logfile.rotate(path, Owner(user=None, group=None, uid=None, gid=None))
     assert elsewhere.read_text() == "kept"
+    assert not path.with_name("turn.log.1").is_symlink()
     assert path.with_name("turn.log.1").read_text() == "x" * 100
     assert path.stat().st_size == 0
+
+
+def test_a_log_is_rotated_over_what_was_not_read_only_when_it_is_far_too_big(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "ROTATE_BYTES", 10)
+    monkeypatch.setattr(logfile, "MOST_UNREAD_BYTES", 20)
+    path = folder / "turn.log"
+    cases = {9: (False, False), 10: (True, False), 19: (True, False), 20: (True, True)}
+    for size, expected in cases.items():
+        path.write_text("x" * size)
+        assert tuple(logfile.rotation_is_due(path, all_read=all_read) for all_read in (True, False)) == expected
 
 
 async def test_the_command_line_counts_allocations_and_survives_a_dropped_connection(folder: Path) -> None:
@@ -186,7 +207,7 @@ async def test_coturn_takes_every_option_but_the_newer_cli_switch(folder: Path) 
     async with relay(settings) as one:
         log = one.prepared.folder.log_file
         await eventually(lambda: "New UID" in log.read_text(), what="a complete start")
-        complaints = {line.split(": ", 2)[-1] for line in log.read_text().splitlines() if "Bad configuration" in line}
+        complaints = {line.split(": ", 1)[-1] for line in log.read_text().splitlines() if "Bad configuration" in line}
     assert complaints == {"Bad configuration format: cli"}
 
 
@@ -228,7 +249,7 @@ async def test_coturn_takes_quotas_and_denied_peers(folder: Path) -> None:
     async with relay(settings) as one:
         log = one.prepared.folder.log_file
         await eventually(lambda: "New UID" in log.read_text(), what="a complete start")
-        complaints = {line.split(": ", 2)[-1] for line in log.read_text().splitlines() if "Bad configuration" in line}
+        complaints = {line.split(": ", 1)[-1] for line in log.read_text().splitlines() if "Bad configuration" in line}
         assert complaints == {"Bad configuration format: cli"}
         client = await allocated(one)
         for peer in ("9.9.9.9", "8.8.8.8"):
@@ -255,7 +276,7 @@ async def test_a_connection_that_is_dropped_while_it_is_made_is_an_answer_of_non
     read_until = command_line._read_until
     async with relay(make_settings(folder)) as one:
 
-        async def dropping(reader: asyncio.StreamReader, complete: Callable[[bytes], bool]) -> bytes:
+        async def dropping(reader: asyncio.StreamReader, complete: Callable[[bytes | bytearray], bool]) -> bytes:
             received = await read_until(reader, complete)
             if complete is cli_replies.prompted:
                 one.command_line.drop()

@@ -27,7 +27,8 @@ from agents.coturn.process import BootRecord, Process, watched, write_boot
 from agents.coturn.supervisor import Supervisor
 from agents.errors import CoturnError
 from agents.settings import AgentSettings
-from tests.agents.places import DISK, LOOPBACK, eventually, make_settings, write_certificate
+from agents.usage.lines import log_tag
+from tests.agents.places import LOOPBACK, eventually, make_settings, write_certificate
 from tests.agents.relay import Prepared, greeted, prepare, started, suspend
 
 
@@ -50,7 +51,7 @@ async def supervised(settings: AgentSettings, *, asked_port: int | None = None) 
         folder=prepared.folder,
         owner=prepared.owner,
         command_line=command_line,
-        disk=DISK,
+        log_tag=log_tag(prepared.password),
         on_change=lambda state: supervisor.death_reported() if state == "dead" else None,
     )
     supervisor.want(prepared.text())
@@ -269,7 +270,7 @@ async def test_a_coturn_that_does_not_greet_is_told_once_and_a_changed_configura
             await eventually(lambda: warned() > 0, what="a warning")
             old = supervisor.pid
             assert old is not None
-            supervisor.want((await prepare(settings)).text() + "verbose\n")
+            supervisor.want((await prepare(settings)).text() + "check-origin-consistency\n")
             await eventually(lambda: supervisor.pid not in {None, old}, what="another coturn")
             await eventually(lambda: warned() > 1, what="a warning about the other one")
     assert [one["port"] for one in told if one["event"] == "coturn_not_greeting"] == [settings.cli_port] * 2
@@ -370,7 +371,7 @@ async def test_a_changed_configuration_waits_for_the_old_coturn_to_be_gone(folde
         before = supervisor.snapshot()
         old = supervisor.pid
         assert old is not None
-        supervisor.want((await prepare(settings)).text() + "verbose\n")
+        supervisor.want((await prepare(settings)).text() + "check-origin-consistency\n")
         await eventually(lambda: supervisor.state == "running" and supervisor.pid != old, what="another coturn")
         assert not psutil.pid_exists(old)
         assert supervisor.snapshot().boot_id != before.boot_id
@@ -379,3 +380,12 @@ async def test_a_changed_configuration_waits_for_the_old_coturn_to_be_gone(folde
 async def test_a_program_that_is_missing_is_reported_as_dead(folder: Path) -> None:
     async with supervised(make_settings(folder, coturn_binary="no-such-turnserver")) as supervisor:
         await eventually(lambda: supervisor.state == "dead", what="a report")
+
+
+async def test_a_rotation_that_the_disk_refused_half_way_is_finished_by_the_next_look(folder: Path) -> None:
+    async with supervised(make_settings(folder)) as supervisor:
+        await eventually(lambda: supervisor.state == "running", what="a running coturn")
+        path = folder / "state" / "coturn" / "turn.log"
+        path.rename(path.with_name("turn.log.1"))
+        assert supervisor.rotate_log(all_read=True)
+        assert path.is_file()

@@ -260,6 +260,11 @@ def test_a_user_name_cannot_pretend_to_be_the_total() -> None:
     assert cli_replies.total_sessions(TOTALS.replace(b"c0ffee", b"Total sessions: 99")) == 4
 
 
+def test_a_list_without_sessions_is_empty() -> None:
+    """The session that was asked for ended in between."""
+    assert cli_replies.sessions(b"  Total sessions: 0\r\n> ") == []
+
+
 def test_a_reply_is_over_only_with_the_prompt_on_its_own_line() -> None:
     assert cli_replies.prompted(TOTALS)
     assert cli_replies.prompted(b"> ")

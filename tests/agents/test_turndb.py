@@ -16,6 +16,7 @@ import pytest
 from agents.coturn import turndb
 from agents.coturn.turndb import TurnDatabase
 from agents.errors import CoturnError
+from controlplane.wire.agent_api import secret_digest
 from controlplane.wire.redacted import Redacted
 from tests.agents.places import DISK, make_settings
 from tests.agents.relay import prepare
@@ -68,6 +69,20 @@ async def test_a_version_whose_secret_is_gone_is_not_loaded(folder: Path, databa
         connection.execute("DELETE FROM turn_secret WHERE value = ?", (ONE.reveal(),))
         connection.commit()
     assert await database.read("r") == {2: TWO}
+
+
+async def test_what_coturns_account_writes_there_ends_no_agent(folder: Path, database: TurnDatabase) -> None:
+    """It may write the file, and replace our table by one of its own."""
+    await database.replace("r", {1: ONE})
+    digest = secret_digest(ONE.reveal())
+    with closing(sqlite3.connect(folder / "turndb")) as connection:
+        connection.executescript("DROP TABLE turnfleet_secret; CREATE TABLE turnfleet_secret (version, digest)")
+        odd = ["x", None, 1.5, b"1", -1, 2**40, 1, *range(2, 40)]
+        connection.executemany("INSERT INTO turnfleet_secret VALUES (?, ?)", [(one, digest) for one in odd])
+        connection.commit()
+    assert list(await database.read("r")) == list(range(1, 17))
+    await database.replace("r", {1: ONE})
+    assert await database.read("r") == {1: ONE}
 
 
 async def test_a_failed_change_leaves_the_old_set_whole(folder: Path, database: TurnDatabase) -> None:

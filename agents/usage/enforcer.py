@@ -1,0 +1,159 @@
+"""Ends what has to end, with the control plane or without it: allocations of denied credentials, and what the rules say."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import groupby
+
+import structlog
+
+from agents.coturn.command_line import CommandLine
+from agents.coturn.supervisor import Supervisor
+from agents.disk import Disk
+from agents.usage.book import Book
+from agents.usage.denials import Denials
+from agents.usage.enforce import Cut, RuleBook, denied_users
+from agents.usage.spool import Spool
+from agents.usage.username import credential
+from controlplane.wire.agent_api import DenialsDelta
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+DENIAL_SECONDS = 0.25
+"""Between two looks at the live allocations while anything is denied."""
+HOT_DENIAL_SECONDS = 0.02
+HOT_SECONDS = 2.0
+"""After an allocation was cut its holder may come back at once, again and again: so long the looks are that close."""
+RULE_SECONDS = 1.0
+SAVE_AGAIN_SECONDS = 2.0
+SLOW_DISK_SECONDS = 1.0
+"""Longer than this neither a heartbeat nor the end of the agent waits for the disk; what ends allocations never does."""
+
+
+class Enforcer:
+    def __init__(
+        self,
+        *,
+        book: Book,
+        denials: Denials,
+        rules: RuleBook,
+        spool: Spool,
+        disk: Disk,
+        supervisor: Supervisor,
+        command_line: CommandLine,
+        on_denials: Callable[[], None],
+    ) -> None:
+        self._book = book
+        self._denials = denials
+        self._rules = rules
+        self._spool = spool
+        self._disk = disk
+        self._supervisor = supervisor
+        self._command_line = command_line
+        self._on_denials = on_denials
+        self._wake = asyncio.Event()
+        self._hot_until = 0.0
+        self._rules_at = 0.0
+        self._save_at = 0.0
+        self._saving: asyncio.Task[None] | None = None
+        self._failing = ""
+
+    @property
+    def denied_up_to(self) -> int:
+        return self._denials.up_to
+
+    async def take(self, delta: DenialsDelta) -> None:
+        """They hold at once, and after a restart. `on_denials` is called when the control plane has something to hear about it."""
+        if self._denials.take(delta, now=time.time()):
+            log.info("denials_taken", up_to=self._denials.up_to, new=len(delta.denials), held=len(self._denials.held))
+            self._wake.set()
+            self._save_at = 0.0
+            await self._save(within_seconds=SLOW_DISK_SECONDS)
+            self._on_denials()
+
+    async def run(self) -> None:
+        """Never returns."""
+        while True:
+            self._wake.clear()
+            await self.enforce()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_seconds()):
+                    await self._wake.wait()
+
+    def _pause_seconds(self) -> float:
+        if not self._denials.held:
+            return RULE_SECONDS
+        return HOT_DENIAL_SECONDS if time.monotonic() < self._hot_until else DENIAL_SECONDS
+
+    async def enforce(self) -> None:
+        self._denials.lapse(time.time())
+        if self._supervisor.state == "running":
+            if self._denials.held:
+                await self._end_denied()
+            if time.monotonic() >= self._rules_at:
+                self._rules_at = time.monotonic() + RULE_SECONDS
+                await self._end_by_rule()
+        await self._save(within_seconds=0)
+
+    async def finish(self) -> None:
+        """After run() has ended: what is denied is on disk, if that can be soon."""
+        for _ in ("what is being written", "what came since"):
+            await self._save(within_seconds=SLOW_DISK_SECONDS)
+
+    async def _end_denied(self) -> None:
+        """By coturn's own list: the log may be behind."""
+        for username in denied_users(await self._command_line.users() or [], self._denials.held):
+            for session in await self._command_line.sessions(username) or []:
+                await self._end(Cut(session_id=session.id, username=username, reason="revoked"))
+
+    async def _end_by_rule(self) -> None:
+        cuts = self._rules.due(self._book.by_credential, now=time.time())
+        for username, of_it in groupby(sorted(cuts, key=lambda one: one.username), key=lambda one: one.username):
+            # Only what coturn itself still lists under this name: a number may be another allocation's after its restart.
+            living = {one.id for one in await self._command_line.sessions(username) or []}
+            await self._end_those(one for one in of_it if one.session_id in living)
+
+    async def _end_those(self, cuts: Iterable[Cut]) -> None:
+        for one in cuts:
+            await self._end(one)
+
+    async def _end(self, cut: Cut) -> None:
+        if not await self._command_line.end_session(cut.session_id):
+            return
+        if cut.reason == "revoked":
+            self._hot_until = time.monotonic() + HOT_SECONDS
+        if self._book.cut(cut.session_id, cut.reason):
+            of = credential(cut.username)
+            credential_id = of.id if of is not None else None
+            log.info("allocation_cut", session_id=cut.session_id, credential_id=credential_id, reason=cut.reason)
+
+    async def _save(self, *, within_seconds: float) -> None:
+        """Goes on without a disk that takes longer: what is denied holds in memory."""
+        if self._saving is None:
+            if not self._denials.unsaved or time.monotonic() < self._save_at:
+                return
+            self._saving = asyncio.create_task(self._save_now(), name="usage-denials")
+        saving = self._saving
+        await asyncio.wait({saving}, timeout=within_seconds)
+        if saving.done():
+            self._saving = None if self._saving is saving else self._saving
+            saving.result()
+
+    async def _save_now(self) -> None:
+        """What the disk refuses is tried again."""
+        up_to, held = self._denials.up_to, list(self._denials.held.values())
+        self._denials.unsaved = False
+        try:
+            await self._disk.run(lambda: self._spool.save_denials(up_to, held))
+        except (OSError, sqlite3.Error) as error:
+            self._denials.unsaved = True
+            self._save_at = time.monotonic() + SAVE_AGAIN_SECONDS
+            if str(error) != self._failing:
+                self._failing = str(error)
+                log.error("denials_not_kept", reason=str(error))  # noqa: TRY400 - the sentence says it all
+        else:
+            self._failing = ""
