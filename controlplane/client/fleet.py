@@ -1,0 +1,98 @@
+"""Regions as applications see them, and the fleet as operators do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from controlplane.client.call import Call, Pages, get, json_of, part
+from controlplane.client.methods import Driver, Group, call, pages
+from controlplane.wire.fleet_api import (
+    FleetRegionView,
+    JoinTokenBody,
+    JoinTokenView,
+    NodeDetail,
+    NodeView,
+    Overview,
+    RegionBody,
+)
+from controlplane.wire.ice_api import RegionView
+from controlplane.wire.tenants_api import AuditView
+
+RegionList = list[RegionView]
+
+
+class Regions(Group[Driver]):
+    @call
+    @staticmethod
+    def list() -> Call[RegionList]:
+        """Every region, and whether it takes new credentials now."""
+        return get("/regions", RegionList)
+
+
+class Fleet(Group[Driver]):
+    """For operator tokens."""
+
+    @call
+    @staticmethod
+    def overview() -> Call[Overview]:
+        """Totals, regions, the worst nodes, and what a person should look at."""
+        return get("/fleet/overview", Overview)
+
+    @pages
+    @staticmethod
+    def regions() -> Pages[FleetRegionView]:
+        """Every region with its load."""
+        return Pages(path="/fleet/regions", item=FleetRegionView)
+
+    @call
+    @staticmethod
+    def put_region(slug: str, *, name: str, city: str, country: str, latitude: float, longitude: float) -> Call[FleetRegionView]:
+        """Make a region, or change its name and place. `country` is ISO 3166-1 alpha-2."""
+        return Call(
+            method="PUT",
+            path=f"/fleet/regions/{part(slug)}",
+            body=RegionBody(name=name, city=city, country=country, latitude=latitude, longitude=longitude),
+            read=json_of(FleetRegionView),
+            repeat="refused",
+        )
+
+    @pages
+    @staticmethod
+    def nodes(*, region: str | None = None, health: str | None = None) -> Pages[NodeView]:
+        """Every node by name."""
+        return Pages(path="/fleet/nodes", item=NodeView, query={"region": region, "health": health})
+
+    @call
+    @staticmethod
+    def node(node: str) -> Call[NodeDetail]:
+        """One node, by its id or its name."""
+        return get(f"/fleet/nodes/{part(node)}", NodeDetail)
+
+    @pages
+    @staticmethod
+    def audit(
+        *,
+        organization: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Pages[AuditView]:
+        """Who changed what, the newest first. `actor` is a token's id."""
+        return Pages(
+            path="/fleet/audit",
+            item=AuditView,
+            query={"organization": organization, "actor": actor, "action": action, "from": since, "to": until},
+        )
+
+    @call
+    @staticmethod
+    def create_join_token(region: str, *, name: str | None = None, ttl_seconds: int = 3600) -> Call[JoinTokenView]:
+        """A one-time token for a new node. It is shown here only."""
+        return Call(
+            method="POST",
+            path="/fleet/join-tokens",
+            body=JoinTokenBody(region=region, name=name, ttl_seconds=ttl_seconds),
+            read=json_of(JoinTokenView),
+            repeat="limited",
+        )

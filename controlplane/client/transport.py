@@ -1,0 +1,85 @@
+"""One attempt over httpx: all that this library has to do with sockets. Loaded when a client is made, for it takes a while."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import httpx
+import msgspec
+
+from controlplane.client.call import Answer, Call
+from controlplane.client.configuration import API, CONNECT_SECONDS, Configuration
+from controlplane.client.errors import ArgumentError, ConfigurationError, ConnectionFailedError
+
+Attempt = Answer | ConnectionFailedError
+
+
+class BlockingTransport:
+    def __init__(self, configuration: Configuration) -> None:
+        self._http = httpx.Client(timeout=_timeout(configuration), verify=_verify(configuration))
+
+    def attempt(self, configuration: Configuration, call: Call[Any]) -> Attempt:
+        try:
+            return _answer(self._http.send(_request(self._http, configuration, call)))
+        except httpx.HTTPError as error:
+            return _failure(configuration, error)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+class AwaitingTransport:
+    def __init__(self, configuration: Configuration) -> None:
+        self._http = httpx.AsyncClient(timeout=_timeout(configuration), verify=_verify(configuration))
+
+    async def attempt(self, configuration: Configuration, call: Call[Any]) -> Attempt:
+        try:
+            return _answer(await self._http.send(_request(self._http, configuration, call)))
+        except httpx.HTTPError as error:
+            return _failure(configuration, error)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+def _timeout(configuration: Configuration, takes_seconds: float = 0.0) -> httpx.Timeout:
+    return httpx.Timeout(configuration.timeout_seconds + takes_seconds, connect=min(CONNECT_SECONDS, configuration.timeout_seconds))
+
+
+def _verify(configuration: Configuration) -> ssl.SSLContext | bool:
+    if configuration.ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=configuration.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(f"{configuration.ca_file} cannot be used as a file of authorities: {error}.") from None
+
+
+def _request(http: httpx.Client | httpx.AsyncClient, configuration: Configuration, call: Call[Any]) -> httpx.Request:
+    headers = {"accept": "application/json", **configuration.headers(), **call.headers}
+    content = None
+    try:
+        if call.body is not None:
+            content = msgspec.json.encode(call.body)
+            headers["content-type"] = "application/json"
+        return http.build_request(
+            call.method,
+            configuration.url + API + call.path,
+            params=call.query_text(),
+            headers=headers,
+            content=content,
+            timeout=_timeout(configuration, call.takes_seconds),
+        )
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"{error.object!r} holds a character that cannot be sent there.") from None
+
+
+def _answer(response: httpx.Response) -> Answer:
+    return Answer(status=response.status_code, headers=dict(response.headers), body=response.content)
+
+
+def _failure(configuration: Configuration, error: httpx.HTTPError) -> ConnectionFailedError:
+    what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+    reason = f": {error}" if str(error) else ""
+    return ConnectionFailedError(f"{configuration.url} {what}{reason}.")
