@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
 from agents.cli import _parser as agent_parser
-from controlplane.main import cli
+from controlplane.__main__ import ON_SERVERS
+from controlplane.cli.app import make_cli
+from controlplane.main import cli as server_cli
 from deploy.local.parser import build_parser
 from tests.docs.pages import fenced, inline_code, page, pages, rows, without_fences
 
@@ -66,10 +69,39 @@ def test_every_command_of_the_programs_exists(name: str) -> None:
 
 def _check_turnfleet(words: list[str]) -> None:
     """Down the tree of commands; what is left are options, each with a value at most."""
-    here: Any = get_command(cli)
-    while words and words[0] in getattr(here, "commands", {}):
-        here, words = here.commands[words[0]], words[1:]
+    here: Any = get_command(make_cli({}, lambda _: None))
+    commands = _commands()
+    while words and words[0] in commands:
+        here, words = commands[words[0]], words[1:]
+        commands = getattr(here, "commands", {})
     options = {option for parameter in here.params for option in parameter.opts} | {"--help"}
     wrong = [word for word in words if word.startswith("-") and word not in options]
     assert not wrong, f"{here.name} has no {wrong}"
-    assert not words or words[0].startswith("-"), f"{here.name} has no {words[0]}"
+    takes_arguments = any(parameter.param_type_name == "argument" for parameter in here.params)
+    assert not words or words[0].startswith("-") or takes_arguments, f"{here.name} has no {words[0]}"
+
+
+def _commands() -> dict[str, Any]:
+    """Those that call the API, and those for servers."""
+    both: list[Any] = [get_command(make_cli({}, lambda _: None)), get_command(server_cli)]
+    return {name: command for each in both for name, command in each.commands.items()}
+
+
+def _leaves(commands: dict[str, Any], before: str = "turnfleet") -> Iterator[str]:
+    for name, command in commands.items():
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield f"{before} {name}"
+        else:
+            yield from _leaves(inner, f"{before} {name}")
+
+
+def test_every_command_of_the_command_line_is_on_its_page() -> None:
+    here: Any = get_command(make_cli({}, lambda _: None))
+    documented = {code for row in rows(page("docs/reference/cli.md"), under="Commands") for code in row.first_words}
+    assert documented == set(_leaves(here.commands))
+
+
+def test_the_commands_for_servers_are_those_that_are_handed_over() -> None:
+    here: Any = get_command(server_cli)
+    assert set(here.commands) == set(ON_SERVERS)
