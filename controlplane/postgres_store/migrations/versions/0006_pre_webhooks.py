@@ -14,37 +14,48 @@ CREATE TABLE webhooks (
     url text NOT NULL,
     name text NOT NULL DEFAULT '',
     events text[] NOT NULL,
-    is_active boolean NOT NULL DEFAULT true,
+    -- Null: it is active.
+    inactive_because text CHECK (inactive_because IN ('switched_off', 'gone', 'failing')),
     -- AES-256-GCM: nonce, ciphertext and tag. The key is derived from the master key.
     sealed_secret bytea NOT NULL,
+    sealed_old_secret bytea,
+    old_secret_until timestamptz,
+    -- Failed attempts in a row, since when, and until when nothing is sent because of them.
+    failures integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    rests_until timestamptz,
     created_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX webhooks_of_project ON webhooks (project_id, created_at, id);
+CREATE INDEX webhooks_of_project ON webhooks (project_id, id);
 -- Written in the transaction of what happened. Without a project it is news about the fleet, for every project.
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_id uuid NOT NULL,
     project_id uuid,
     type text NOT NULL,
-    happened_at timestamptz NOT NULL,
-    data jsonb NOT NULL
+    -- What is sent, byte by byte: it is signed as it stands.
+    body text NOT NULL
 );
 CREATE TABLE webhook_deliveries (
-    id uuid PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     webhook_id uuid NOT NULL REFERENCES webhooks ON DELETE CASCADE,
     event_id uuid NOT NULL,
     type text NOT NULL,
+    -- Emptied when the delivery has ended: it may hold personal data.
     body text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'given_up')),
     attempts integer NOT NULL DEFAULT 0,
+    -- While it is being sent: when somebody else may take it over.
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
+    -- The leader's term that sends it.
+    claimed_epoch bigint,
     last_attempt_at timestamptz,
     last_status integer,
     last_error text,
     UNIQUE (webhook_id, event_id)
 );
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at) WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_of_webhook ON webhook_deliveries (webhook_id, created_at DESC, id DESC);
 """
 
