@@ -32,11 +32,15 @@ CREATE TABLE allocations (
     ended_at timestamptz,
     end_reason text,
     revision bigint NOT NULL,
+    first_reported_at timestamptz NOT NULL DEFAULT now(),
     reported_at timestamptz NOT NULL DEFAULT now(),
     -- Whose it is: pending until the credential's record is there; foreign when the credential was not issued for this node.
     matched text NOT NULL DEFAULT 'pending' CHECK (matched IN ('pending', 'matched', 'foreign')),
-    -- What of it is in the usage table already.
-    uncounted boolean NOT NULL DEFAULT true,
+    -- When a pending one is to be looked up next.
+    match_at timestamptz NOT NULL DEFAULT now(),
+    -- A matched one of which something is not in the usage table yet. What is: the columns below, and whether its end was told.
+    uncounted boolean NOT NULL DEFAULT false,
+    end_told boolean NOT NULL DEFAULT false,
     counted_allocations integer NOT NULL DEFAULT 0,
     counted_bytes_from_client bigint NOT NULL DEFAULT 0,
     counted_bytes_to_client bigint NOT NULL DEFAULT 0,
@@ -44,21 +48,31 @@ CREATE TABLE allocations (
     PRIMARY KEY (started_at, id)
 ) PARTITION BY RANGE (started_at);
 CREATE TABLE allocations_rest PARTITION OF allocations DEFAULT;
-CREATE INDEX allocations_uncounted ON allocations (started_at) WHERE uncounted;
+CREATE INDEX allocations_uncounted ON allocations (started_at, id) WHERE uncounted;
+CREATE INDEX allocations_pending ON allocations (match_at) WHERE matched = 'pending';
 CREATE INDEX allocations_live ON allocations (project_id, credential_id) WHERE ended_at IS NULL;
+-- An allocation knows its credential by the id alone. The ids grow with time, so this index grows at its end.
+CREATE INDEX credentials_by_id ON credentials (id);
 -- What is yet to be added to usage: written with the records, in the same transaction, and folded by the leader.
+-- `at` is the begin of the hour, UTC; first_at and last_at are the first and the last instant that the row stands for.
 CREATE TABLE usage_deltas (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     project_id uuid NOT NULL,
     at timestamptz NOT NULL,
     dimension text NOT NULL CHECK (dimension IN ('project', 'room', 'client', 'region', 'node')),
     key text NOT NULL,
+    first_at timestamptz NOT NULL,
+    last_at timestamptz NOT NULL,
     credentials bigint NOT NULL DEFAULT 0,
     allocations bigint NOT NULL DEFAULT 0,
     bytes_from_client bigint NOT NULL DEFAULT 0,
     bytes_to_client bigint NOT NULL DEFAULT 0,
     seconds double precision NOT NULL DEFAULT 0
 );
+-- A node that reports nonsense must not stop the counting for everybody: sums end at the largest bigint.
+CREATE FUNCTION bounded_sum(one numeric, other numeric) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT least(one + other, 9223372036854775807)::bigint
+$$;
 -- For dimension project the key is empty. `at` is the begin of the hour or day, UTC.
 CREATE TABLE usage (
     project_id uuid NOT NULL,

@@ -1,0 +1,27 @@
+"""A stack of its own for a test, on free ports, in a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from deploy.local.layout import StackOptions
+from deploy.local.ports import reserve_ports
+from deploy.local.stack import Stack, running_stack
+
+
+@asynccontextmanager
+async def fresh_stack(environment: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+    """Nothing in it is started again by itself."""
+    with tempfile.TemporaryDirectory(prefix="turnfleet-stack-") as folder:
+        state = Path(folder)
+        # PostgreSQL and coturn run under accounts of their own.
+        state.chmod(0o755)  # noqa: ASYNC240 - before the loop has anything else to do
+        with reserve_ports(StackOptions(state=state).ports.count) as ports:
+            options = StackOptions(
+                state=state, port_base=ports.base, durable=False, restart=False, environment=dict(environment or {})
+            )
+            async with running_stack(options) as running:
+                yield running
