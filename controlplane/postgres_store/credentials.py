@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
 
 from controlplane.fleet.issue import Issue
 from controlplane.postgres_store.database import Database, queries
+from controlplane.postgres_store.revocation import REVOCATION_LOCK, Key, deny
 
 _NEVER_TAKEN = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _encoder = msgspec.json.Encoder()
@@ -17,11 +19,12 @@ _encoder = msgspec.json.Encoder()
 async def insert_credentials(database: Database, issues: Sequence[Issue]) -> list[Issue]:
     """Store a batch, idempotently by (issued_at, id). Returns those that PostgreSQL will never take.
 
+    In the same transaction: what is new is counted for usage, and what was revoked before its record arrived is denied.
     Raises DatabaseUnavailableError, then the whole batch may be sent again.
     """
     async with database.connection() as connection:
         try:
-            await queries.insert_credentials(connection, batch=_batch(issues))
+            await _insert(connection, issues)
         except _NEVER_TAKEN:
             pass  # one of them is poison: find it, the others must not wait for it
         else:
@@ -29,15 +32,19 @@ async def insert_credentials(database: Database, issues: Sequence[Issue]) -> lis
         refused = []
         for issue in issues:
             try:
-                await queries.insert_credentials(connection, batch=_batch([issue]))
+                await _insert(connection, [issue])
             except _NEVER_TAKEN:
                 refused.append(issue)
         return refused
 
 
-def _batch(issues: Sequence[Issue]) -> str:
-    """As one JSON text: PostgreSQL takes it apart, for a fraction of the CPU that sixteen arrays cost here."""
-    return _encoder.encode(issues).decode()
+async def _insert(connection: Any, issues: Sequence[Issue]) -> None:
+    async with connection.transaction():
+        await queries.await_revocations(connection, key=REVOCATION_LOCK)
+        # As one JSON text: PostgreSQL takes it apart, for a fraction of the CPU that sixteen arrays cost here.
+        batch = _encoder.encode(issues).decode()
+        revoked = [Key(row["issued_at"], row["id"]) async for row in queries.insert_credentials(connection, batch=batch)]
+        await deny(connection, revoked, reason="revoked")
 
 
 async def ensure_partitions(database: Database, *, days: int) -> None:
