@@ -36,9 +36,14 @@ def decode_cursor(cursor: str, kind: type[_Key]) -> _Key | None:
         raise ProblemError("fields_invalid", f"cursor {message}.", errors=[FieldError(field="cursor", message=message)]) from None
 
 
-def page_of(rows: Sequence[_Item], *, limit: int, key: Callable[[_Item], object]) -> tuple[Sequence[_Item], str | None]:
-    """(the page, the next cursor) of `limit + 1` rows that were asked for: the one too many tells that there is more."""
+def page_of(
+    rows: Sequence[_Item], *, limit: int, key: Callable[[_Item], object], resume: object = None
+) -> tuple[Sequence[_Item], str | None]:
+    """(the page, the next cursor) of `limit + 1` rows that were asked for: the one too many tells that there is more.
+
+    `resume` is the key after which a search goes on that ended before the page was full.
+    """
     if len(rows) <= limit:
-        return rows, None
+        return rows, None if resume is None else encode_cursor(resume)
     page = rows[:limit]
     return page, encode_cursor(key(page[-1]))
