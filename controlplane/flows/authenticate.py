@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controlplane.flows.directory import Directory
+from controlplane.flows.token_uses import TokenUses
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.tenants import Project, Token, token_by_id, tokens_by_ids
@@ -57,17 +58,19 @@ class Principal:
 
 
 class Authenticator:
-    """The in-memory cache of tokens. One per replica; `confirm()` is called when the directory's version moved."""
+    """The in-memory cache of tokens. One per replica; `confirm()` is called when the version of the tenants moved."""
 
-    def __init__(self, database: Database, lookups: Database, directory: Directory) -> None:
+    def __init__(self, database: Database, lookups: Database, directory: Directory, uses: TokenUses) -> None:
         """`lookups` is asked about tokens that strangers send: a pool of its own, so that they cannot use up `database`."""
         self._database = database
         self._lookups = lookups
         self._directory = directory
+        self._uses = uses
         self._known: dict[bytes, Principal] = {}
         self._checked_at: dict[bytes, float] = {}
         self._refused: dict[bytes, float] = {}
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._confirmations = 0
 
     async def authenticate(self, bearer: str | None) -> Principal:
         """The principal of a bearer token. Raises AuthenticationError or AuthenticationUnavailableError."""
@@ -83,6 +86,7 @@ class Authenticator:
         expires_at = principal.token.expires_at
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise AuthenticationError("The API token has expired.")
+        self._uses.note(principal.token.token_id)
         return principal
 
     def _fresh(self, digest: bytes) -> bool:
@@ -109,8 +113,13 @@ class Authenticator:
         return principal
 
     async def _look_up(self, token_id: str, digest: bytes) -> Principal | None:
-        now = time.monotonic()
-        token = await token_by_id(self._lookups, token_id)
+        while True:
+            now = time.monotonic()
+            confirmations = self._confirmations
+            token = await token_by_id(self._lookups, token_id)
+            if confirmations == self._confirmations:
+                break
+            # Something changed while this was asked: the answer may be older than the change, and nobody would confirm it.
         if token is None or not hmac.compare_digest(token.sha256, digest):
             if len(self._refused) >= _REFUSALS_REMEMBERED:
                 self._refused.clear()
@@ -119,20 +128,24 @@ class Authenticator:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
             self._checked_at.clear()
-        principal = Principal(token=token)
-        self._known[digest] = principal
+        self._known[digest] = Principal(token=token)
         self._checked_at[digest] = now
-        return principal
+        if token.project_id is not None and token.project_id not in self._directory.projects:
+            await self._directory.refresh()  # both were made a moment ago, through another replica
+        return self._known.get(digest)
 
     async def confirm(self) -> None:
         """Ask for all remembered tokens anew: what was deleted or changed takes effect. Raises DatabaseUnavailableError."""
+        self._confirmations += 1
         self._refused.clear()
         if not self._known:
             return
         asked = time.monotonic()
-        live = await tokens_by_ids(self._database, [principal.token_id for principal in self._known.values()])
-        for digest, principal in list(self._known.items()):
-            token = live.get(principal.token_id)
+        remembered = {digest: principal.token_id for digest, principal in self._known.items()}
+        live = await tokens_by_ids(self._database, list(remembered.values()))
+        # What was looked up since was asked for after the change that this is about: it is right already.
+        for digest in remembered.keys() & self._known.keys():
+            token = live.get(remembered[digest])
             if token is None or not hmac.compare_digest(token.sha256, digest):
                 del self._known[digest]
                 del self._checked_at[digest]
@@ -152,7 +165,7 @@ class Authenticator:
             if project is None:
                 raise ProjectUnknownError("The token's project no longer exists.")
             return project
-        if token.kind == "organization":
+        if token.organization_id is not None:
             found = directory.project(token.organization_id, named)
             if found is None and named is None:
                 raise ProjectRequiredError("Name the project: X-Project: SLUG. The organization has no default project.")
@@ -160,7 +173,7 @@ class Authenticator:
             organization, slash, slug = (named or "").partition("/")
             if not slash:
                 raise ProjectRequiredError("An operator names the project as X-Project: ORGANIZATION/SLUG.")
-            found = directory.project(None, slug, organization_slug=organization)
+            found = directory.project_of_slugs(organization, slug)
         if found is None:
             raise ProjectUnknownError("There is no such project.")
         return found

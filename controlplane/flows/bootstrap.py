@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from uuid_utils.compat import uuid4
 
 from controlplane.postgres_store.database import Database
-from controlplane.postgres_store.tenants import NewToken, ensure_project, insert_tokens
+from controlplane.postgres_store.organizations import ensure_project
+from controlplane.postgres_store.tokens import NewToken, insert_tokens
 from controlplane.wire.redacted import Redacted
 from controlplane.wire.token_format import RANDOM_BYTES_NEEDED, make_token
 
@@ -41,6 +42,7 @@ async def bootstrap(database: Database, *, organization: str, project: str) -> B
                 kind=kind,
                 sha256=parsed.sha256,
                 name="bootstrap",
+                created_by="bootstrap",
                 scopes=scopes[kind],
                 organization_id=None if kind == "operator" else organization_id,
                 project_id=project_id if kind == "project" else None,

@@ -1,4 +1,4 @@
-"""Who is who, in memory: regions, nodes and projects, read from PostgreSQL whenever its version moved. Asked once a second."""
+"""Who is who, in memory: regions, nodes and projects, each read from PostgreSQL again when its version there moved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from controlplane.postgres_store.directory import all_nodes, all_regions, direct
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.tenants import Project, all_projects
 
-_PERIOD_SECONDS = 1.0
+_PERIOD_SECONDS = 0.4
+"""A change of tenants has to be in effect on every replica within 1 s: this, the question, and what has to be read then."""
 _UNKNOWN_REMEMBERED = 10_000
 _UNKNOWN_SECONDS = 5.0
 """A wrong node token that is tried again and again asks PostgreSQL once in this time."""
@@ -25,18 +26,36 @@ log = structlog.get_logger()
 
 
 class Directory:
-    """Kept through a PostgreSQL outage as it last was. Run `run()` as a task; `changed` is called after every new reading."""
+    """Kept through a PostgreSQL outage as it last was. Run `run()` as a task.
 
-    def __init__(self, database: Database, lookups: Database, changed: Callable[[], Awaitable[None]]) -> None:
+    `fleet_changed` is called when regions and nodes, `tenants_changed` when projects were read anew (a token may have changed,
+    too); both may raise DatabaseUnavailableError, and are then called again. Without `tenants_changed` tenants are not read:
+    for a process that nobody sends tokens to.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lookups: Database,
+        *,
+        fleet_changed: Callable[[], None],
+        tenants_changed: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._database = database
         self._lookups = lookups
-        self._changed = changed
+        self._fleet_changed = fleet_changed
+        self._tenants_changed = tenants_changed
+        self._refreshing = asyncio.Lock()
         self.version = 0
-        """0 until it was read once."""
+        """Of regions and nodes; 0 until they were read once."""
+        self.tenants_version = 0
         self.regions: list[Region] = []
         self.nodes: dict[str, Node] = {}
         self.projects: dict[UUID, Project] = {}
         self._by_token: dict[bytes, Node] = {}
+        self._by_slug: dict[tuple[UUID, str], Project] = {}
+        self._by_slugs: dict[tuple[str, str], Project] = {}
+        self._defaults: dict[UUID, Project] = {}
         self._unknown_until: dict[bytes, float] = {}
         self.confirmed_at = 0.0
         """Monotonic: when PostgreSQL last said that this is still so."""
@@ -51,31 +70,46 @@ class Directory:
             await asyncio.sleep(_PERIOD_SECONDS)
 
     async def refresh(self) -> bool:
-        """Read what changed. False when PostgreSQL did not answer: everything stays as it was."""
-        asked = time.monotonic()
-        try:
-            seen = await directory_version(self._database)
-            self.clock_offset_seconds = (datetime.now(UTC) - seen.database_at).total_seconds()
-            if seen.version != self.version:
-                regions = await all_regions(self._database)
-                nodes = await all_nodes(self._database)
-                projects = await all_projects(self._database)
-                self.regions = regions
-                self.nodes = {node.node_id: node for node in nodes}
-                self._by_token = {node.token_sha256: node for node in nodes}
-                self.projects = {project.project_id: project for project in projects}
-                await self._changed()
-                self.version = seen.version
-        except DatabaseUnavailableError as error:
-            if not self.failing:
-                log.warning("directory_stale", reason=str(error))
-            self.failing = True
-            return False
-        if self.failing:
-            log.info("directory_current", version=self.version)
-        self.failing = False
-        self.confirmed_at = asked
-        return True
+        """Read what changed. False when PostgreSQL did not answer: everything stays as it was.
+
+        One after another: who calls this after a change of its own must not meet a reading that began before it.
+        """
+        async with self._refreshing:
+            asked = time.monotonic()
+            try:
+                seen = await directory_version(self._database)
+                self.clock_offset_seconds = (datetime.now(UTC) - seen.database_at).total_seconds()
+                if seen.version != self.version:
+                    await self._read_fleet()
+                    self.version = seen.version
+                if self._tenants_changed is not None and seen.tenants_version != self.tenants_version:
+                    self._keep_projects(await all_projects(self._database))
+                    await self._tenants_changed()
+                    self.tenants_version = seen.tenants_version
+            except DatabaseUnavailableError as error:
+                if not self.failing:
+                    log.warning("directory_stale", reason=str(error))
+                self.failing = True
+                return False
+            if self.failing:
+                log.info("directory_current", version=self.version, tenants_version=self.tenants_version)
+            self.failing = False
+            self.confirmed_at = asked
+            return True
+
+    async def _read_fleet(self) -> None:
+        regions = await all_regions(self._database)
+        nodes = await all_nodes(self._database)
+        self.regions = regions
+        self.nodes = {node.node_id: node for node in nodes}
+        self._by_token = {node.token_sha256: node for node in nodes}
+        self._fleet_changed()
+
+    def _keep_projects(self, projects: list[Project]) -> None:
+        self.projects = {project.project_id: project for project in projects}
+        self._by_slug = {(project.organization_id, project.slug): project for project in projects}
+        self._by_slugs = {(project.organization_slug, project.slug): project for project in projects}
+        self._defaults = {project.organization_id: project for project in projects if project.is_default}
 
     async def node_by_token(self, sha256: bytes) -> Node | None:
         """The node of a node token; one that joined a moment ago through another replica is asked for.
@@ -95,16 +129,12 @@ class Directory:
         else:
             self.nodes[node.node_id] = node
             self._by_token[sha256] = node
-            await self._changed()
+            self._fleet_changed()
         return node
 
-    def project(self, organization_id: UUID | None, slug: str | None, *, organization_slug: str | None = None) -> Project | None:
+    def project(self, organization_id: UUID, slug: str | None) -> Project | None:
         """By slug inside an organization; without a slug the organization's default project."""
-        for project in self.projects.values():
-            if organization_id is not None and project.organization_id != organization_id:
-                continue
-            if organization_slug is not None and project.organization_slug != organization_slug:
-                continue
-            if project.slug == slug or (slug is None and project.is_default):
-                return project
-        return None
+        return self._defaults.get(organization_id) if slug is None else self._by_slug.get((organization_id, slug))
+
+    def project_of_slugs(self, organization: str, slug: str) -> Project | None:
+        return self._by_slugs.get((organization, slug))

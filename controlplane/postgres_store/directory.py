@@ -1,18 +1,22 @@
-"""Who is who in the fleet: regions and nodes, with a version that moves when anything of it, or a token, changes."""
+"""Who is who in the fleet: regions and nodes, with the versions that tell a replica what it has to read again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from controlplane.fleet.model import Intent, Node, Region
+from controlplane.postgres_store.audit import Actor, write_audit
 from controlplane.postgres_store.database import Database, queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryVersion:
     version: int
+    """Moves with every change of regions and nodes."""
+    tenants_version: int
+    """Moves with every change of organizations, projects and tokens."""
     database_at: datetime
     """PostgreSQL's clock at the answer: a replica whose own is far off must not sign."""
 
@@ -33,7 +37,7 @@ def _node(row: Any) -> Node:
 async def directory_version(database: Database) -> DirectoryVersion:
     async with database.connection() as connection:
         row = await queries.directory_version(connection)
-    return DirectoryVersion(version=row["version"], database_at=row["database_at"])
+    return DirectoryVersion(**dict(row))
 
 
 async def all_regions(database: Database) -> list[Region]:
@@ -52,14 +56,14 @@ async def node_by_token(database: Database, sha256: bytes) -> Node | None:
     return None if row is None else _node(row)
 
 
-async def put_region(database: Database, region: Region) -> None:
-    async with database.connection() as connection:
-        await queries.put_region(
-            connection,
-            slug=region.slug,
-            name=region.name,
-            city=region.city,
-            country=region.country,
-            latitude=region.latitude,
-            longitude=region.longitude,
-        )
+async def put_region(database: Database, region: Region, actor: Actor) -> None:
+    """Make it, or change its name and place."""
+    async with database.transaction() as connection:
+        row = await queries.region_for_update(connection, slug=region.slug)
+        before = None if row is None else Region(**dict(row))
+        if before == region:
+            return
+        await queries.put_region(connection, **asdict(region))
+        action = "region.create" if before is None else "region.patch"
+        was = None if before is None else asdict(before)
+        await write_audit(connection, actor, action, region.slug, before=was, after=asdict(region))

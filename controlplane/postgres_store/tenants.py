@@ -1,8 +1,9 @@
-"""Organizations, projects and tokens."""
+"""Tenants and tokens as every replica keeps them in memory, and the lock that changes of them take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,24 +27,37 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
+    """A project with all its settings. A quota that is None is off."""
+
     project_id: UUID
     organization_id: UUID
     organization_slug: str
     slug: str
-    max_ttl_seconds: int
-    is_default: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewToken:
-    token_id: str
-    kind: str
-    sha256: bytes
     name: str
-    scopes: Sequence[str]
-    organization_id: UUID | None = None
-    project_id: UUID | None = None
-    expires_at: datetime | None = None
+    max_ttl_seconds: int
+    rate_limit_per_second: int
+    room_url_template: str | None
+    """Where a person finds the room in the application; {room} stands for its name."""
+    client_url_template: str | None
+    """The same for {client}."""
+    is_default: bool
+    end_at_expiry: bool
+    """Live allocations end with their credential."""
+    client_address_policy: str
+    """keep, truncate or drop."""
+    max_allocations: int | None
+    max_bits_per_second: int | None
+    credential_max_allocations: int | None
+    credential_max_bits_per_second: int | None
+    created_at: datetime
+
+
+@asynccontextmanager
+async def tenant_change(database: Database) -> AsyncIterator[Any]:
+    """A connection inside the transaction of a change of tenants. They happen one after another: what one reads stays so."""
+    async with database.transaction() as connection:
+        await queries.lock_tenants(connection)
+        yield connection
 
 
 def _token(row: Any) -> Token:
@@ -60,7 +74,12 @@ def _token(row: Any) -> Token:
 
 async def token_by_id(database: Database, token_id: str) -> Token | None:
     async with database.connection() as connection:
-        row = await queries.token_by_id(connection, id=token_id)
+        return await live_token(connection, token_id)
+
+
+async def live_token(connection: Any, token_id: str) -> Token | None:
+    """The same inside a transaction."""
+    row = await queries.token_by_id(connection, id=token_id)
     return None if row is None else _token(row)
 
 
@@ -73,49 +92,35 @@ async def tokens_by_ids(database: Database, token_ids: Sequence[str]) -> dict[st
 
 async def all_projects(database: Database) -> list[Project]:
     async with database.connection() as connection:
-        rows = [row async for row in queries.projects_all(connection)]
-    return [
-        Project(
-            project_id=row["id"],
-            organization_id=row["organization_id"],
-            organization_slug=row["organization_slug"],
-            slug=row["slug"],
-            max_ttl_seconds=row["max_ttl_seconds"],
-            is_default=row["is_default"],
-        )
-        for row in rows
-    ]
+        return await projects_where(connection)
 
 
-async def ensure_project(
-    database: Database, *, organization: str, project: str, organization_id: UUID, project_id: UUID
-) -> tuple[UUID, UUID]:
-    """(organization id, project id) of that name, made with the given ids where they are missing."""
-    async with database.transaction() as connection:
-        row = await queries.organization_by_slug(connection, slug=organization)
-        if row is None:
-            await queries.insert_organization(connection, id=organization_id, slug=organization, name=organization)
-        else:
-            organization_id = row["id"]
-        row = await queries.project_by_slug(connection, organization_id=organization_id, slug=project)
-        if row is None:
-            await queries.insert_project(connection, id=project_id, organization_id=organization_id, slug=project, name=project)
-        else:
-            project_id = row["id"]
-    return organization_id, project_id
+async def projects_where(
+    connection: Any,
+    *,
+    organization_id: UUID | None = None,
+    project_id: UUID | None = None,
+    organization_slug: str | None = None,
+    slug: str | None = None,
+    after: tuple[str, str] | None = None,
+    rows: int | None = None,
+) -> list[Project]:
+    """By (organization's slug, slug), `after` such a place. A filter that is None is none."""
+    after_organization, after_slug = after or (None, None)
+    found = queries.projects_where(
+        connection,
+        organization_id=organization_id,
+        project_id=project_id,
+        organization_slug=organization_slug,
+        slug=slug,
+        after_organization=after_organization,
+        after_slug=after_slug,
+        rows=rows,
+    )
+    return [Project(**dict(row)) async for row in found]
 
 
-async def insert_tokens(database: Database, tokens: Sequence[NewToken]) -> None:
-    async with database.transaction() as connection:
-        for token in tokens:
-            await queries.insert_token(
-                connection,
-                id=token.token_id,
-                kind=token.kind,
-                organization_id=token.organization_id,
-                project_id=token.project_id,
-                sha256=token.sha256,
-                name=token.name,
-                scopes=list(token.scopes),
-                expires_at=token.expires_at,
-            )
+async def note_token_uses(database: Database, uses: dict[str, datetime]) -> None:
+    """When tokens were last used."""
+    async with database.connection() as connection:
+        await queries.note_token_uses(connection, token_ids=list(uses), last_used_at=list(uses.values()))

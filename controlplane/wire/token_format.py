@@ -57,6 +57,11 @@ def make_token(kind: str, randomness: bytes) -> tuple[Redacted, ParsedToken]:
     return Redacted(token), ParsedToken(kind=kind, token_id=digits[:ID_LENGTH], sha256=hashlib.sha256(token.encode()).digest())
 
 
+def token_prefix(kind: str, token_id: str) -> str:
+    """What a token begins with: enough to recognise it by, of no use to anybody. Raises KeyError for an unknown kind."""
+    return f"{_PREFIXES[kind]}_{token_id}"
+
+
 def parse_token(token: str) -> ParsedToken | None:
     """None when the text cannot be a token of ours: wrong prefix, length, characters or checksum. Never raises."""
     if len(token) != _TOKEN_LENGTH or not token.isascii() or token[3] != "_":

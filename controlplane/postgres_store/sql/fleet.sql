@@ -1,5 +1,5 @@
 -- name: directory_version^
-SELECT version, now() AS database_at FROM directory_version;
+SELECT version, tenants_version, now() AS database_at FROM directory_version;
 
 -- name: regions_all
 SELECT slug, name, city, country, latitude, longitude FROM regions ORDER BY slug;
@@ -9,6 +9,9 @@ SELECT id, name, region, token_sha256, intent, intent_reason, secret_versions, j
 
 -- name: node_by_token^
 SELECT id, name, region, token_sha256, intent, intent_reason, secret_versions, joined_at FROM nodes WHERE token_sha256 = :sha256;
+
+-- name: region_for_update^
+SELECT slug, name, city, country, latitude, longitude FROM regions WHERE slug = :slug FOR UPDATE;
 
 -- name: put_region!
 INSERT INTO regions (slug, name, city, country, latitude, longitude)

@@ -58,6 +58,9 @@ CREATE TABLE audit (
     after jsonb
 );
 CREATE INDEX audit_of_organization ON audit (organization_id, id DESC);
+CREATE INDEX audit_of_actor ON audit (actor_token_id, id DESC);
+CREATE INDEX audit_of_action ON audit (action, id DESC);
+CREATE INDEX audit_at ON audit (at);
 """
 
 
