@@ -11,15 +11,18 @@ from litestar import asgi
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from controlplane.api.decode_ice import BODY_LIMIT_BYTES, decode_ice
+from controlplane.api.describe import described
+from controlplane.api.limits import limit_project, limit_token
 from controlplane.api.peer import peer_address
 from controlplane.api.problems import ProblemError, problem_for
 from controlplane.api.raw_http import bearer_token, header, read_body, send_answer, send_problem
 from controlplane.api.services import Services
 from controlplane.fleet.selection import Refusal, Trace
-from controlplane.flows.authenticate import Principal
+from controlplane.flows.authenticate import Principal, ProjectRequiredError, ProjectUnknownError
 from controlplane.flows.issue_ice import Issued
 from controlplane.geoip import client_address
-from controlplane.wire.ice_api import IceReply, NodeTried, RegionTried, SelectionView, StunServer, TurnServer
+from controlplane.postgres_store.tenants import Project
+from controlplane.wire.ice_api import IceQueryParameters, IceReply, IceRequest, IceServer, NodeTried, RegionTried, SelectionView
 
 _encoder = msgspec.json.Encoder()
 
@@ -30,11 +33,39 @@ _REFUSED = {
     Refusal.FLEET_UNAVAILABLE: "No region has a node that can take new clients now.",
 }
 
+_ABOUT = described(
+    "issue_credentials",
+    tag="credentials",
+    summary="ICE credentials on the best healthy relay for the caller",
+    scope="credentials:issue",
+    in_project=True,
+    body=IceRequest,
+    body_required=False,
+    body_media_types=("application/json", "application/x-www-form-urlencoded"),
+    query=IceQueryParameters,
+    answer=IceReply,
+    problems=(
+        "method_not_allowed",
+        "region_unknown",
+        "region_down",
+        "region_saturated",
+        "fleet_unavailable",
+        "journal_unavailable",
+        "quota_reached",
+    ),
+    headers={
+        "X-Turn-Region": "The region's slug.",
+        "X-Turn-Node": "The node's id; with servers=2 both, separated by a comma.",
+        "X-Turn-Selection": "Why that region.",
+        "X-Credential-Id": "Of the record, and the second half of the user name.",
+    },
+)
+
 
 def make_ice_route(services: Services) -> ASGIApp:
     """The route, bound to its services."""
 
-    @asgi(["/api/v1/credentials/ice", "/credentials/ice"], copy_scope=False)
+    @asgi(["/api/v1/credentials/ice", "/credentials/ice"], copy_scope=False, opt=_ABOUT)
     async def credentials_ice(scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         request_id = cast("str", scope["state"].get("request_id", ""))
@@ -42,16 +73,18 @@ def make_ice_route(services: Services) -> ASGIApp:
             if scope.get("method") != "POST":
                 raise ProblemError("method_not_allowed", "Credentials are asked for with POST.", headers=[("allow", "POST")])
             principal = await services.authenticator.authenticate(bearer_token(scope))
-            if not principal.may("credentials:issue"):
-                raise ProblemError("scope_missing", "The token lacks the scope credentials:issue.")
+            project = _project(services, scope, principal)
+            limit_project(services, scope, project)
+            if project.project_id in services.quotas.reached:
+                raise ProblemError("quota_reached", "The project's live allocations, or what they relay, are at its quota.")
             body = await read_body(receive, limit_bytes=BODY_LIMIT_BYTES)
-            issued = await _issue(services, scope, principal, body)
+            issued = await _issue(services, scope, principal, project, body)
         except Exception as error:
             problem = problem_for(error, request_id)
             services.metrics.refusals.labels(problem.problem.code).inc()
             await send_problem(send, problem, request_id)
             return
-        services.metrics.issues.labels(issued.region, issued.reason.value).inc()
+        services.metrics.issues_of(issued.region, issued.reason.value).inc()
         services.issue_rate.add()
         services.metrics.issue_seconds.observe(time.perf_counter() - started)
         await send_answer(send, 200, _headers(issued), _body(issued))
@@ -59,8 +92,18 @@ def make_ice_route(services: Services) -> ASGIApp:
     return cast("ASGIApp", credentials_ice)
 
 
-async def _issue(services: Services, scope: Scope, principal: Principal, body: bytes) -> Issued:
-    project = services.authenticator.project_of(principal, header(scope, b"x-project") or _named_in(scope["query_string"]))
+def _project(services: Services, scope: Scope, principal: Principal) -> Project:
+    """The project to issue for. Without one the request counts for its token, as those of every other route do."""
+    try:
+        if not principal.may("credentials:issue"):
+            raise ProblemError("scope_missing", "The token lacks the scope credentials:issue.")
+        return services.authenticator.project_of(principal, header(scope, b"x-project") or _named_in(scope["query_string"]))
+    except (ProblemError, ProjectRequiredError, ProjectUnknownError):
+        limit_token(services, scope, principal.token_id)
+        raise
+
+
+async def _issue(services: Services, scope: Scope, principal: Principal, project: Project, body: bytes) -> Issued:
     policy = services.keeper.view.policy
     query = decode_ice(
         body,
@@ -99,9 +142,9 @@ def _headers(issued: Issued) -> list[tuple[bytes, bytes]]:
 
 def _body(issued: Issued) -> bytes:
     first = issued.servers[0]
-    ice_servers: list[StunServer | TurnServer] = [StunServer(urls=first.stun_urls)] if first.stun_urls else []
+    ice_servers = [IceServer(urls=first.stun_urls)] if first.stun_urls else []
     ice_servers += [
-        TurnServer(username=server.credential.username, credential=server.credential.password, urls=server.turn_urls)
+        IceServer(username=server.credential.username, credential=server.credential.password, urls=server.turn_urls)
         for server in issued.servers
     ]
     return _encoder.encode(

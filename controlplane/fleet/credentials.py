@@ -5,7 +5,11 @@ from __future__ import annotations
 import binascii
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
+from functools import lru_cache
+
+_ID = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 MAX_EXPIRY = 2**31 - 1
 """coturn 4.6.1 compares expiries on 32 signed bits: a later one is refused, not far in the future."""
@@ -27,14 +31,22 @@ def turn_username(credential_id: str, expires_at_unix: int) -> str:
     """
     if not 0 < expires_at_unix <= MAX_EXPIRY:
         raise ValueError("A credential must expire before 2038-01-19: coturn compares expiries on 32 bits.")
-    if not credential_id or not all(char.isascii() and (char.isalnum() or char in "._-") for char in credential_id):
+    if not _ID.fullmatch(credential_id):
         raise ValueError("A credential id is made of letters, digits, '.', '_' and '-' only.")
     return f"{expires_at_unix}:{credential_id}"
 
 
+@lru_cache(maxsize=16_384)
+def _keyed(secret: bytes) -> hmac.HMAC:
+    """Taking in the key is most of the work, and the same for every credential of a node."""
+    return hmac.new(secret, digestmod=hashlib.sha1)
+
+
 def turn_password(secret: bytes, username: str) -> str:
     """base64(HMAC-SHA1(secret, username))."""
-    return binascii.b2a_base64(hmac.new(secret, username.encode("ascii"), hashlib.sha1).digest(), newline=False).decode("ascii")
+    keyed = _keyed(secret).copy()
+    keyed.update(username.encode("ascii"))
+    return binascii.b2a_base64(keyed.digest(), newline=False).decode("ascii")
 
 
 def sign(secret: bytes, *, credential_id: str, expires_at_unix: int) -> Credential:

@@ -177,6 +177,8 @@ class Report:
     coturn_started_age_seconds: float | None = None
     clock_offset_measured_seconds: float | None = None
     """This report's own measurement, transit and our delay included; None before it was taken in."""
+    denied_up_to: int = 0
+    """The highest number of a denial that the node enforces; 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

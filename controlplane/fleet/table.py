@@ -18,7 +18,6 @@ class Contender:
     """A node that may be selected, with what scoring it needs."""
 
     node_id: str
-    name: str
     stun_urls: list[str]
     turn_urls: list[str]
     secret_version: int

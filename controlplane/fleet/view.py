@@ -180,7 +180,6 @@ class FleetView:
         proved = 0.0 if record.proved_at is None else (wall - record.proved_at).total_seconds()
         return Contender(
             node_id=state.node.node_id,
-            name=state.node.name,
             stun_urls=stun_urls(record.report.listeners),
             turn_urls=turn_urls(record.report.listeners, limit=policy.max_turn_urls),
             secret_version=version,

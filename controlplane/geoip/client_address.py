@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from socket import AF_INET, inet_pton
 
 MAXIMUM_ADDRESS_CHARACTERS = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
 """The longest text of an address (INET6_ADDRSTRLEN of RFC 3493 §6.6, less its NUL). Anything longer is junk, unread."""
@@ -30,6 +31,12 @@ def _canonical(written: str) -> str | None:
     bare = _without_zone(_without_port(written.strip()))
     if not bare or len(bare) > MAXIMUM_ADDRESS_CHARACTERS:
         return None
+    try:
+        inet_pton(AF_INET, bare)  # most addresses, and many times faster; it takes nothing but canonical text
+    except (OSError, ValueError):
+        pass
+    else:
+        return bare
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:

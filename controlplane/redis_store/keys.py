@@ -11,3 +11,17 @@ ever seen, removed with the node. Age is judged by SEEN, never by presence."""
 SEEN: Final = "turnfleet:fleet:seen"
 """Sorted set: node id → when its newest report was received, in milliseconds of Redis' own clock, so that the clocks of
 the replicas do not matter. No expiry."""
+
+REPLICAS: Final = "turnfleet:api:replicas"
+"""Sorted set: id of an API process → when it last exchanged rate limits, in milliseconds of Redis' own clock. Members
+that were silent for rate_limits.REPLICA_SECONDS are removed by the others."""
+
+QUOTAS_REACHED: Final = "turnfleet:quotas:reached"
+"""String: the ids of the projects that are at a quota, a list of UUIDs as MessagePack. Written anew by the leader each second;
+expires after quotas.EXPIRE_SECONDS."""
+
+
+def rate_bucket(kind: str, identity: str) -> str:
+    """Hash of one rate limit's shared bucket: `level` in tokens (a decimal number; below zero: owed), `at` in milliseconds
+    of Redis' own clock. `kind` is what is limited: project or token. Expires when the bucket would be full."""
+    return f"turnfleet:rate:{kind}:{identity}"

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from controlplane.fleet.model import NodeRecord
+from controlplane.redis_store.connection import connect_redis
 from controlplane.redis_store.keys import NODES, SEEN
 from controlplane.redis_store.records import RecordUnreadableError, decode_record, encode_record
 
-_TIMEOUT_SECONDS = 0.1
-"""redis-py waits a minute by default; a stopped Redis must cost a tenth of a second."""
 _CONNECTIONS = 4
 _CHUNK = 500
 """Members per HMGET and ZADD inside the scripts: Lua's stack holds 8,000, and small chunks keep Redis responsive."""
@@ -82,15 +79,7 @@ class LiveState:
     @classmethod
     def connect(cls, url: str) -> LiveState:
         """A client for `url` (redis://, rediss://, unix://). Connects at the first call."""
-        return cls(
-            Redis.from_url(
-                url,
-                socket_timeout=_TIMEOUT_SECONDS,
-                socket_connect_timeout=_TIMEOUT_SECONDS,
-                retry=Retry(NoBackoff(), 0),
-                max_connections=_CONNECTIONS,
-            )
-        )
+        return cls(connect_redis(url, connections=_CONNECTIONS))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -48,6 +48,7 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     goodbye: bool
     coturn_started_age_seconds: float | None = None
     clock_offset_measured_seconds: float | None = None
+    denied_up_to: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -100,6 +101,7 @@ def encode_record(record: NodeRecord) -> bytes:
             goodbye=report.goodbye,
             coturn_started_age_seconds=report.coturn_started_age_seconds,
             clock_offset_measured_seconds=report.clock_offset_measured_seconds,
+            denied_up_to=report.denied_up_to,
         )
     )
 
@@ -156,6 +158,7 @@ def _to_domain(stored: StoredRecord) -> NodeRecord:
         goodbye=stored.goodbye,
         coturn_started_age_seconds=stored.coturn_started_age_seconds,
         clock_offset_measured_seconds=stored.clock_offset_measured_seconds,
+        denied_up_to=stored.denied_up_to,
     )
     return NodeRecord(
         report=report,

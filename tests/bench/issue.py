@@ -58,6 +58,10 @@ async def measure(*, rounds: int, seconds: int, connections: int, nodes: int) ->
 async def _fleet(api: RunningApi, nodes: int) -> None:
     await api.put_region("eu-central")
     await api.put_region("us-east", 39.04, -77.49, "US")
+    # What is measured is issuing, not refusing.
+    limit = {"rate_limit_per_second": 1_000_000}
+    answer = await api.client.patch("/api/v1/projects/demo", headers=api.bearer("organization"), json=limit)
+    assert answer.status_code == 200, answer.text
     for number in range(nodes):
         node = SimulatedNode(api, f"node-{number}", ("eu-central", "us-east")[number % 2])
         # The credentials of a benchmark never become load; so big a node is not filled by them.
