@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-Who = Literal["application", "operator", "agent", "anyone"]
+from typing import Any
 
 EVERYWHERE = ("request_malformed", "internal_error")
 WITH_TOKEN = ("token_invalid", "scope_missing", "rate_limited", "store_unavailable")
@@ -29,6 +28,12 @@ class Description:
     problems: tuple[str, ...]
     """Codes beside those that every route, and every route with a token, may answer."""
     media_types: tuple[str, ...]
+    body_required: bool
+    body_media_types: tuple[str, ...]
+    headers: Mapping[str, str]
+    """Of the answer, with their meaning; X-Request-Id is on every one."""
+    node_token: bool
+    """For agents: a node token instead of a scope."""
 
 
 def described(
@@ -44,6 +49,10 @@ def described(
     in_project: bool = False,
     problems: tuple[str, ...] = (),
     media_types: tuple[str, ...] = ("application/json",),
+    body_required: bool = True,
+    body_media_types: tuple[str, ...] = ("application/json",),
+    headers: Mapping[str, str] | None = None,
+    node_token: bool = False,
 ) -> dict[str, Any]:
     """A route's `opt`. `scope` is what `require_scope` checks; None for routes without a token."""
     return {
@@ -60,5 +69,9 @@ def described(
             query=query,
             problems=problems,
             media_types=media_types,
+            body_required=body_required,
+            body_media_types=body_media_types,
+            headers=headers or {},
+            node_token=node_token,
         ),
     }
