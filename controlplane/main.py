@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ import uvloop
 from uuid_utils import uuid7
 
 from controlplane import __version__
-from controlplane.api.app import make_app
+from controlplane.api.app import make_app, make_document
 from controlplane.api.http_protocol import EdgeProtocol
 from controlplane.api.services import Services
 from controlplane.background import background
@@ -27,12 +28,22 @@ from controlplane.fleet.issue import Issue
 from controlplane.fleet.policy import Policy
 from controlplane.flows.authenticate import Authenticator
 from controlplane.flows.bootstrap import bootstrap
+from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
+from controlplane.flows.rate_limit import RateLimiter
+from controlplane.flows.retention import Kept, Retention
+from controlplane.flows.revoke import RevocationKeeper, Revoker
+from controlplane.flows.send_webhooks import WebhookSender
+from controlplane.flows.token_uses import TokenUses
+from controlplane.flows.webhook_secrets import WebhookSecrets
+from controlplane.flows.webhook_target import Targets
 from controlplane.geoip import DEFAULT_DATABASE, GeoipFileError, Locator
-from controlplane.jobs.leader import JobRunner
+from controlplane.jobs.leader import Job, JobRunner
 from controlplane.jobs.table import jobs_of_term
 from controlplane.journal.shipping import Shipper, SinkUnavailableError
 from controlplane.journal.writer import JournalWriter
@@ -40,7 +51,11 @@ from controlplane.postgres_store.credentials import insert_credentials
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.leadership import Leadership
+from controlplane.postgres_store.records import records_database
+from controlplane.postgres_store.retention import retention_database
 from controlplane.redis_store.live_state import LiveState
+from controlplane.redis_store.quotas import ReachedQuotas
+from controlplane.redis_store.rate_limits import RateLimits
 from controlplane.settings import Settings, SettingsError, read_settings
 from controlplane.telemetry.logs import set_up_logs
 from controlplane.telemetry.metrics import Metrics
@@ -63,18 +78,18 @@ cli.add_typer(admin, name="admin")
 class _FleetReader:
     """What both processes need of the fleet: who is who, and what they report."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, tenants_changed: Callable[[], Awaitable[None]] | None = None) -> None:
         self.database = Database(settings.database_url)
+        # Of its own: however many wait for the others, what was changed or deleted elsewhere is in effect within a second.
+        self.following = Database(settings.database_url, connections=1)
         self.live = LiveState.connect(settings.redis_url)
         self.keeper = FleetKeeper(self.live, Policy())
         self.lookups = Database(settings.database_url, connections=2)
-        self.directory = Directory(self.database, self.lookups, self._directory_changed)
-        self.authenticator = Authenticator(self.database, self.lookups, self.directory)
+        self.directory = Directory(self.following, self.lookups, fleet_changed=self._fleet_changed, tenants_changed=tenants_changed)
 
-    async def _directory_changed(self) -> None:
+    def _fleet_changed(self) -> None:
         self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
         self.keeper.directory_changed()
-        await self.authenticator.confirm()
 
     async def start(self) -> None:
         """One try at everything, so that a healthy start is ready at once."""
@@ -84,6 +99,7 @@ class _FleetReader:
     async def close(self) -> None:
         await self.live.close()
         await self.lookups.close()
+        await self.following.close()
         await self.database.close()
 
 
@@ -134,27 +150,44 @@ def _credential_sink(database: Database) -> Callable[[Sequence[Issue]], Awaitabl
 
 
 async def _serve(settings: Settings) -> None:
-    reader = _FleetReader(settings)
+    async def tenants_changed() -> None:
+        await authenticator.confirm()
+
+    reader = _FleetReader(settings, tenants_changed=tenants_changed)
+    uses = TokenUses(reader.database)
+    authenticator = Authenticator(reader.following, reader.lookups, reader.directory, uses)
     locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
     journal = JournalWriter(settings.state_dir / "journal" / str(uuid7()), max_bytes=settings.journal_max_bytes)
     journal.open()
     shipping_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
+    usage_database = Database(settings.database_url, connections=2, acquire_seconds=2.0, statement_seconds=5.0)
+    revocation_database = Database(settings.database_url, connections=2)
+    denials = Denials(revocation_database)
     shipper = Shipper(journal, _credential_sink(shipping_database))
     secrets = NodeSecrets(settings.master_key)
+    targets = Targets(settings.webhook_private_targets)
+    records = records_database(settings.database_url)
     services = Services(
         settings=settings,
         database=reader.database,
+        records=records,
+        usage_database=usage_database,
         directory=reader.directory,
-        authenticator=reader.authenticator,
+        authenticator=authenticator,
         keeper=reader.keeper,
         secrets=secrets,
         journal=journal,
         issuer=IceIssuer(reader.keeper, secrets, journal, locator),
+        limiter=RateLimiter(RateLimits.connect(settings.redis_url)),
+        denials=denials,
+        revoker=Revoker(revocation_database, denials),
+        quotas=QuotaWatch(ReachedQuotas.connect(settings.redis_url)),
+        webhooks=WebhookManager(reader.database, WebhookSecrets(settings.master_key), targets),
         metrics=Metrics(),
     )
     if settings.metrics_port:
         services.metrics.serve(settings.metrics_host, settings.metrics_port)
-    await reader.start()
+    await asyncio.gather(reader.start(), services.limiter.start(), denials.read(), services.quotas.read_once())
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(services),
@@ -184,18 +217,29 @@ async def _serve(settings: Settings) -> None:
     log.info("api_started", version=__version__, host=settings.api_host, port=settings.api_port)
     loops = [
         reader.directory.run(),
+        uses.run(),
         *reader.keeper.loops(),
         *shipper.loops(),
+        services.limiter.run(),
+        denials.run(),
+        services.quotas.run(),
         _update_gauges(services, shipper),
         _reload_geoip(locator, services.metrics),
     ]
     async with background(loops):
         await server.serve()
+    await uses.flush()
     await journal.close()
     drained = await shipper.drain()
     journal.release(remove=drained)
+    targets.close()
     log.info("api_stopped", journal_shipped=drained)
+    await services.limiter.close()
+    await services.quotas.close()
+    await revocation_database.close()
+    await usage_database.close()
     await shipping_database.close()
+    await records.close()
     await reader.close()
 
 
@@ -205,14 +249,38 @@ async def _run_jobs(settings: Settings) -> None:
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port)
     await reader.start()
-    runner = JobRunner(
-        Leadership(settings.database_url), lambda epoch: jobs_of_term(reader.database, reader.keeper, epoch), metrics
+    revocation_database = Database(settings.database_url, connections=2, acquire_seconds=2.0, statement_seconds=60.0)
+    reached_quotas = ReachedQuotas.connect(settings.redis_url)
+    revocations = RevocationKeeper(revocation_database, reader.keeper)
+    quotas = QuotaKeeper(reader.database, reached_quotas, reader.keeper)
+    webhook_database = Database(settings.database_url, acquire_seconds=5.0, statement_seconds=10.0)
+    targets = Targets(settings.webhook_private_targets)
+    webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
+
+    retention_store = retention_database(settings.database_url)
+    kept = Kept(
+        records=timedelta(days=settings.record_retention_days),
+        client_addresses=timedelta(days=settings.client_address_retention_days),
+        usage=timedelta(days=settings.usage_retention_days),
+        audit=timedelta(days=settings.audit_retention_days),
     )
+
+    def jobs_of(epoch: int) -> list[Job]:
+        retention = Retention(retention_store, kept)
+        webhooks = WebhookSender(webhook_database, targets, webhook_secrets, metrics, epoch=epoch)
+        return jobs_of_term(reader.database, reader.keeper, metrics, webhooks, revocations, quotas, retention, epoch)
+
+    runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
     stopped = asyncio.Event()
     _on_stop(stopped.set)
     log.info("jobs_started", version=__version__)
     async with background([reader.directory.run(), *reader.keeper.loops(), runner.run()]):
         await stopped.wait()
+    targets.close()
+    await retention_store.close()
+    await webhook_database.close()
+    await reached_quotas.close()
+    await revocation_database.close()
     await reader.close()
     log.info("jobs_stopped")
 
@@ -259,9 +327,9 @@ def jobs() -> None:
 
 
 @cli.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
+def openapi() -> None:
+    """Print the API's OpenAPI 3.1 document, as GET /openapi.json serves it."""
+    typer.echo(json.dumps(make_document(), indent=1, ensure_ascii=False))
 
 
 @admin.command(name="migrate")

@@ -14,8 +14,8 @@ from typing import Any
 from controlplane.wire.redacted import Redacted
 
 PREFIX = "TURNFLEET_"
-_OTHERS = ("TURNFLEET_AGENT_", "TURNFLEET_DEV_")
-"""Variables of the agent and of the development tool: not ours to judge."""
+_OTHERS = ("TURNFLEET_AGENT_", "TURNFLEET_CLIENT_", "TURNFLEET_DEV_")
+"""Variables of the agent, of the API's client and of the development tool: not ours to judge."""
 
 
 class SettingsError(ValueError):
@@ -84,7 +84,8 @@ TABLE: dict[str, Setting] = {
     "master_key": Setting(
         parse=_master_key,
         default="",
-        meaning="The key that all node secrets are derived from: 32 random bytes in base64. Or TURNFLEET_MASTER_KEY_FILE.",
+        meaning="The key that all node secrets are derived from, and that webhook secrets are sealed with: "
+        "32 random bytes in base64. Or TURNFLEET_MASTER_KEY_FILE.",
     ),
     "state_dir": Setting(
         parse=Path, default="/var/lib/turnfleet", meaning="Folder on a local disk for the journal of issues. Must survive restarts."
@@ -115,6 +116,36 @@ TABLE: dict[str, Setting] = {
         default="",
         meaning="Browser origins that may call the API, comma separated. Empty: none; tokens belong on servers.",
     ),
+    "token_requests_per_second": Setting(
+        parse=_integer(1, 1_000_000),
+        default="1000",
+        meaning="How many requests a second one token may send, over all processes; issuing is limited per project instead.",
+    ),
+    "webhook_private_targets": Setting(
+        parse=_networks,
+        default="",
+        meaning="Networks that webhooks may be sent to although they are not public, also by plain HTTP, comma separated. "
+        "Empty: none.",
+    ),
+    "record_retention_days": Setting(
+        # Allocations are taken up to 30 days late (fleet/allocation.py): their day must be there still.
+        parse=_integer(31, 3650),
+        default="90",
+        meaning="How long credentials, allocations and hourly usage are kept, in days.",
+    ),
+    "client_address_retention_days": Setting(
+        parse=_integer(0, 3650),
+        default="30",
+        meaning="How long the records keep the addresses of end users, in days; they go within a day after that.",
+    ),
+    "usage_retention_days": Setting(
+        parse=_integer(1, 3650),
+        default="400",
+        meaning="How long daily usage, and the totals of rooms and clients that were not seen since, are kept, in days.",
+    ),
+    "audit_retention_days": Setting(
+        parse=_integer(1, 3650), default="400", meaning="How long the audit, who changed what, is kept, in days."
+    ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
 
@@ -136,6 +167,12 @@ class Settings:
     geoip_db: tuple[Path, ...]
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     cors_origins: tuple[str, ...]
+    token_requests_per_second: int
+    webhook_private_targets: tuple[IPv4Network | IPv6Network, ...]
+    record_retention_days: int
+    client_address_retention_days: int
+    usage_retention_days: int
+    audit_retention_days: int
     log_level: str
 
 

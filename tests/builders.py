@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from controlplane.fleet.issue import Issue
 from controlplane.fleet.model import (
     Capacity,
@@ -21,8 +23,10 @@ from controlplane.fleet.model import (
     Report,
     Transport,
 )
+from controlplane.postgres_store.audit import Actor
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+ACTOR = Actor(token_id="operator", kind="operator", address=None, request_id="")
 
 LISTENERS = (
     Listener(transport=Transport.UDP, host="relay.example", port=3478),
@@ -97,4 +101,4 @@ def make_issue(number: int = 1, **changes: Any) -> Issue:
         selection="nearest",
         degraded=False,
     )
-    return replace(issue, **changes)
+    return msgspec.structs.replace(issue, **changes)

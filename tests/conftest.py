@@ -85,6 +85,11 @@ async def module_database_url(postgres: PostgresServer) -> str:
     return await fresh_database(postgres)
 
 
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def package_database_url(postgres: PostgresServer) -> str:
+    return await fresh_database(postgres)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def redis() -> AsyncIterator[RedisServer]:
     async with private_redis() as server:

@@ -10,6 +10,7 @@ from litestar import MediaType, Request, Response
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from controlplane.api.limits import limit_token
 from controlplane.api.peer import peer_address
 from controlplane.api.problems import ProblemError
 from controlplane.api.raw_http import bearer_token
@@ -32,7 +33,9 @@ def services_of(connection: Connection) -> Services:
 async def require_scope(connection: Connection, handler: BaseRouteHandler) -> None:
     """The guard of every route for applications and operators. The route names its scope in `opt`."""
     scope = cast("str", handler.opt["scope"])
-    principal = await services_of(connection).authenticator.authenticate(bearer_token(connection.scope))
+    services = services_of(connection)
+    principal = await services.authenticator.authenticate(bearer_token(connection.scope))
+    limit_token(services, connection.scope, principal.token_id)
     if not principal.may(scope):
         raise ProblemError("scope_missing", f"The token lacks the scope {scope}.")
     connection.scope["state"]["principal"] = principal

@@ -10,10 +10,11 @@ from litestar import Request, Response, asgi, post
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from controlplane.api.access import answer, decode_json, read_json, services_of
+from controlplane.api.describe import described
 from controlplane.api.problems import ProblemError, problem_for
 from controlplane.api.raw_http import bearer_token, read_body, send_answer, send_problem
 from controlplane.api.services import Services
-from controlplane.api.translate import to_report
+from controlplane.api.translate import to_denials_delta, to_report
 from controlplane.fleet.model import Node
 from controlplane.flows.accept_heartbeat import accept_goodbye, accept_heartbeat, authenticate_node
 from controlplane.flows.join_node import join_node
@@ -24,6 +25,17 @@ _BODY_LIMIT_BYTES = 64 * 1024
 _encoder = msgspec.json.Encoder()
 _JSON = b"application/json"
 
+_HEARTBEAT = described(
+    "heartbeat",
+    tag="agents",
+    summary="What a node is; the answer is what it should be",
+    scope=None,
+    node_token=True,
+    body=Heartbeat,
+    answer=HeartbeatReply,
+    problems=("method_not_allowed",),
+)
+
 _REFUSED = {
     JoinRefusal.TOKEN_UNKNOWN: "The join token is unknown: check that it was copied whole.",
     JoinRefusal.TOKEN_EXPIRED: "The join token has expired: make a new one.",
@@ -33,7 +45,20 @@ _REFUSED = {
 }
 
 
-@post("/api/v1/agents/join", status_code=200)
+@post(
+    "/api/v1/agents/join",
+    status_code=200,
+    opt=described(
+        "join",
+        tag="agents",
+        summary="A one-time join token becomes a node id and a node token",
+        scope=None,
+        node_token=False,
+        body=JoinRequest,
+        answer=JoinReply,
+        problems=("join_refused", "store_unavailable"),
+    ),
+)
 async def join(request: Request[Any, Any, Any]) -> Response[bytes]:
     """A one-time join token becomes a node id and a node token."""
     services = services_of(request)
@@ -53,7 +78,11 @@ async def join(request: Request[Any, Any, Any]) -> Response[bytes]:
     )
 
 
-@post("/api/v1/agents/leave", status_code=204)
+@post(
+    "/api/v1/agents/leave",
+    status_code=204,
+    opt=described("leave", tag="agents", summary="Goodbye", scope=None, node_token=True, body=LeaveRequest, status=204),
+)
 async def leave(request: Request[Any, Any, Any]) -> None:
     """Goodbye."""
     services = services_of(request)
@@ -65,7 +94,7 @@ async def leave(request: Request[Any, Any, Any]) -> None:
 def make_heartbeat_route(services: Services) -> ASGIApp:
     """POST /agents/heartbeat as a plain ASGI route: with 10,000 nodes there are 5,000 of them a second."""
 
-    @asgi("/api/v1/agents/heartbeat", copy_scope=False)
+    @asgi("/api/v1/agents/heartbeat", copy_scope=False, opt=_HEARTBEAT)
     async def heartbeat(scope: Scope, receive: Receive, send: Send) -> None:
         request_id = cast("str", scope["state"].get("request_id", ""))
         try:
@@ -83,13 +112,13 @@ def make_heartbeat_route(services: Services) -> ASGIApp:
         report = to_report(beat, received_unix=now, secret_versions=versions, secrets_drifted=drifted)
         taken = accept_heartbeat(services.keeper, node, report)
         services.metrics.heartbeats.labels("taken" if taken else "stale").inc()
-        reply = _reply(services, node, now, with_secrets=drifted)
+        reply = _reply(services, node, now, with_secrets=drifted, denied_up_to=beat.denied_up_to)
         await send_answer(send, 200, [(b"content-type", _JSON), (b"cache-control", b"no-store")], _encoder.encode(reply))
 
     return cast("ASGIApp", heartbeat)
 
 
-def _reply(services: Services, node: Node, now: float, *, with_secrets: bool) -> HeartbeatReply:
+def _reply(services: Services, node: Node, now: float, *, with_secrets: bool, denied_up_to: int) -> HeartbeatReply:
     """What the node should be now."""
     return HeartbeatReply(
         interval_seconds=services.keeper.view.interval_seconds,
@@ -103,4 +132,5 @@ def _reply(services: Services, node: Node, now: float, *, with_secrets: bool) ->
         if with_secrets
         else None,
         server_at=now,
+        denied=to_denials_delta(services.denials.delta(node.node_id, denied_up_to)),
     )

@@ -2,45 +2,100 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler
 
+from controlplane.api import audit, organizations, projects, tokens
+from controlplane.api.agent_usage import report_usage
 from controlplane.api.agents import join, leave, make_heartbeat_route
+from controlplane.api.allocations import list_allocations
+from controlplane.api.credential_records import list_credentials, show_credential
 from controlplane.api.edge import with_request_id
 from controlplane.api.error_pages import list_errors, show_error
 from controlplane.api.fleet import create_join_token, list_fleet_regions, list_nodes, overview, put_fleet_region, show_node
 from controlplane.api.ice import make_ice_route
+from controlplane.api.limits import EXPOSED_HEADERS
+from controlplane.api.openapi import routes as openapi
+from controlplane.api.openapi.document import document_of
 from controlplane.api.probes import healthz, readyz
 from controlplane.api.problems import answer_problem
 from controlplane.api.regions import list_regions
+from controlplane.api.revocation import revoke_credential, revoke_credentials
+from controlplane.api.rooms_and_clients import list_clients, list_rooms, show_client, show_room
 from controlplane.api.services import Services
+from controlplane.api.usage import show_usage
+from controlplane.api.webhooks import (
+    create_webhook,
+    delete_webhook,
+    list_deliveries,
+    list_webhooks,
+    patch_webhook,
+    rotate_webhook_secret,
+    show_webhook,
+    test_webhook,
+)
 
 _BODY_LIMIT_BYTES = 64 * 1024
+
+
+def _routes(services: Services) -> list[ControllerRouterHandler]:
+    return [
+        make_ice_route(services),
+        list_regions,
+        list_credentials,
+        show_credential,
+        revoke_credential,
+        revoke_credentials,
+        list_allocations,
+        list_rooms,
+        show_room,
+        list_clients,
+        show_client,
+        show_usage,
+        join,
+        make_heartbeat_route(services),
+        report_usage,
+        leave,
+        overview,
+        list_fleet_regions,
+        put_fleet_region,
+        list_nodes,
+        show_node,
+        create_join_token,
+        *organizations.ROUTES,
+        *projects.ROUTES,
+        *tokens.ROUTES,
+        *audit.ROUTES,
+        create_webhook,
+        list_webhooks,
+        show_webhook,
+        patch_webhook,
+        delete_webhook,
+        rotate_webhook_secret,
+        test_webhook,
+        list_deliveries,
+        healthz,
+        readyz,
+        *openapi.ROUTES,
+        list_errors,
+        show_error,
+    ]
+
+
+def make_document() -> dict[str, Any]:
+    """The OpenAPI document. Nothing runs behind these routes."""
+    return document_of(Litestar(_routes(cast("Services", None)), openapi_config=None, logging_config=None))
 
 
 def make_litestar(services: Services) -> Litestar:
     """The routes, without what is around every request."""
     origins = list(services.settings.cors_origins)
     return Litestar(
-        [
-            make_ice_route(services),
-            list_regions,
-            join,
-            make_heartbeat_route(services),
-            leave,
-            overview,
-            list_fleet_regions,
-            put_fleet_region,
-            list_nodes,
-            show_node,
-            create_join_token,
-            healthz,
-            readyz,
-            list_errors,
-            show_error,
-        ],
+        _routes(services),
         state=State({"services": services}),
         exception_handlers={Exception: answer_problem},
         request_max_body_size=_BODY_LIMIT_BYTES,
@@ -48,9 +103,12 @@ def make_litestar(services: Services) -> Litestar:
         logging_config=None,
         cors_config=CORSConfig(
             allow_origins=origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Project", "X-Turn-Client-Ip"],
-            expose_headers=["X-Turn-Region", "X-Turn-Node", "X-Turn-Selection", "X-Credential-Id", "X-Request-Id", "Retry-After"],
+            expose_headers=[
+                *["X-Turn-Region", "X-Turn-Node", "X-Turn-Selection", "X-Credential-Id", "X-Request-Id", "Retry-After"],
+                *EXPOSED_HEADERS,
+            ],
         )
         if origins
         else None,

@@ -7,6 +7,7 @@ from html import escape
 from litestar import MediaType, Response, get
 from litestar.params import FromPath
 
+from controlplane.api.describe import described
 from controlplane.api.problems import ProblemError
 from controlplane.wire.problem import PROBLEMS, ProblemCode
 
@@ -17,11 +18,11 @@ _PAGE = """<!doctype html>
 code{{background:#eef1f4;padding:.1em .3em;border-radius:.2em}}a{{color:#0b5cad}}dt{{font-weight:600;margin-top:1rem}}
 @media(prefers-color-scheme:dark){{body{{color:#e6e9ec;background:#14171a}}code{{background:#24292e}}a{{color:#7ab7ff}}}}</style>
 </head><body>{body}</body></html>"""
-_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", "x-content-type-options": "nosniff"}
+PAGE_HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", "x-content-type-options": "nosniff"}
 
 
 def _page(title: str, body: str) -> Response[str]:
-    return Response(_PAGE.format(title=escape(title), body=body), media_type=MediaType.HTML, headers=_HEADERS)
+    return Response(_PAGE.format(title=escape(title), body=body), media_type=MediaType.HTML, headers=PAGE_HEADERS)
 
 
 def _entry(problem: ProblemCode) -> str:
@@ -32,7 +33,12 @@ def _entry(problem: ProblemCode) -> str:
     )
 
 
-@get("/docs/errors")
+@get(
+    "/docs/errors",
+    opt=described(
+        "list_problems", tag="service", summary="Every problem, for people", scope=None, answer=str, media_types=("text/html",)
+    ),
+)
 async def list_errors() -> Response[str]:
     rows = "".join(
         f"<li><a href='/docs/errors/{problem.code}'><code>{problem.code}</code></a> {problem.status}: {escape(problem.title)}</li>"
@@ -41,7 +47,17 @@ async def list_errors() -> Response[str]:
     return _page("Problems", f"<h1>Problems</h1><p>Every problem that the API answers with.</p><ul>{rows}</ul>")
 
 
-@get("/docs/errors/{code:str}")
+@get(
+    "/docs/errors/{code:str}",
+    opt=described(
+        "show_problem",
+        tag="service",
+        summary="What a problem means and what to do",
+        scope=None,
+        answer=str,
+        media_types=("text/html",),
+    ),
+)
 async def show_error(code: FromPath[str]) -> Response[str]:
     problem = PROBLEMS.get(code)
     if problem is None:

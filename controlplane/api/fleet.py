@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Request, Response, get, post, put
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 
-from controlplane.api.access import answer, principal_of, read_json, require_scope, services_of
+from controlplane.api.access import actor_of, answer, read_json, read_query, require_scope, services_of
+from controlplane.api.describe import described
+from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
 from controlplane.api.services import Services
 from controlplane.api.translate import count_by_health, to_fleet_region, to_node_detail, to_node_view
@@ -24,23 +26,26 @@ from controlplane.wire.fleet_api import (
     FleetRegionView,
     JoinTokenBody,
     JoinTokenView,
+    NodeDetail,
     NodeList,
+    NodeQuery,
     OpenProblem,
     Overview,
     RegionBody,
     Totals,
     is_slug,
 )
-from controlplane.wire.problem import FieldError
 
-_READ: dict[str, Any] = {"scope": "fleet:read"}
-_OPERATE: dict[str, Any] = {"scope": "fleet:operate"}
 _WORST_SHOWN = 10
-_PAGE_DEFAULT = 100
-_PAGE_MAX = 500
 
 
-@get("/api/v1/fleet/overview", guards=[require_scope], opt=_READ)
+@get(
+    "/api/v1/fleet/overview",
+    guards=[require_scope],
+    opt=described(
+        "fleet_overview", tag="fleet", summary="The fleet in one request, for a dashboard", scope="fleet:read", answer=Overview
+    ),
+)
 async def overview(request: Request[Any, Any, Any]) -> Response[bytes]:
     services = services_of(request)
     states = services.keeper.view.states(now=time.monotonic())
@@ -69,14 +74,31 @@ async def overview(request: Request[Any, Any, Any]) -> Response[bytes]:
     )
 
 
-@get("/api/v1/fleet/regions", guards=[require_scope], opt=_READ)
+@get(
+    "/api/v1/fleet/regions",
+    guards=[require_scope],
+    opt=described(
+        "list_fleet_regions", tag="fleet", summary="Regions with their health and load", scope="fleet:read", answer=FleetRegionList
+    ),
+)
 async def list_fleet_regions(request: Request[Any, Any, Any]) -> Response[bytes]:
     services = services_of(request)
     regions = _regions(services, services.keeper.view.states(now=time.monotonic()))
     return answer(FleetRegionList(items=regions, next_cursor=None))
 
 
-@put("/api/v1/fleet/regions/{slug:str}", guards=[require_scope], opt=_OPERATE)
+@put(
+    "/api/v1/fleet/regions/{slug:str}",
+    guards=[require_scope],
+    opt=described(
+        "put_fleet_region",
+        tag="fleet",
+        summary="Make a region, or change its name and place",
+        scope="fleet:operate",
+        body=RegionBody,
+        answer=FleetRegionView,
+    ),
+)
 async def put_fleet_region(request: Request[Any, Any, Any], slug: FromPath[str]) -> Response[bytes]:
     """Make a region, or change its name and place."""
     services = services_of(request)
@@ -86,42 +108,36 @@ async def put_fleet_region(request: Request[Any, Any, Any], slug: FromPath[str])
     region = Region(
         slug=slug, name=body.name, city=body.city, country=body.country, latitude=body.latitude, longitude=body.longitude
     )
-    await put_region(services.database, region)
+    await put_region(services.database, region, actor_of(request))
     await services.directory.refresh()
     states = [state for state in services.keeper.view.states(now=time.monotonic()) if state.node.region == slug]
     return answer(to_fleet_region(region, states, is_operational=_is_operational(services, slug)))
 
 
-@get("/api/v1/fleet/nodes", guards=[require_scope], opt=_READ)
-async def list_nodes(
-    request: Request[Any, Any, Any],
-    region: FromQuery[str | None] = None,
-    health: FromQuery[str | None] = None,
-    limit: FromQuery[int] = _PAGE_DEFAULT,
-    cursor: FromQuery[str] = "",
-) -> Response[bytes]:
-    """By name; `region` and `health` filter; `cursor` is the name after which the page begins."""
-    wrong = []
-    if not 1 <= limit <= _PAGE_MAX:
-        wrong.append(FieldError(field="limit", message=f"must be a whole number from 1 to {_PAGE_MAX}"))
-    if health is not None and health not in set(Health):
-        wrong.append(FieldError(field="health", message=f"must be one of {', '.join(Health)}"))
-    if wrong:
-        raise ProblemError("fields_invalid", f"{wrong[0].field} {wrong[0].message}.", errors=wrong)
-    states = [
+@get(
+    "/api/v1/fleet/nodes",
+    guards=[require_scope],
+    opt=described("list_nodes", tag="fleet", summary="Nodes by name", scope="fleet:read", query=NodeQuery, answer=NodeList),
+)
+async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
+    query = read_query(request, NodeQuery)
+    after = decode_cursor(query.cursor, str) or ""
+    found = [
         state
         for state in sorted(services_of(request).keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)
-        if (region is None or state.node.region == region)
-        and (health is None or state.verdict.health == health)
-        and state.node.name > cursor
+        if (query.region is None or state.node.region == query.region)
+        and (query.health is None or state.verdict.health == query.health)
+        and state.node.name > after
     ]
-    page = states[:limit]
-    return answer(
-        NodeList(items=[to_node_view(state) for state in page], next_cursor=page[-1].node.name if len(states) > len(page) else None)
-    )
+    page, next_cursor = page_of(found, limit=query.limit, key=lambda state: state.node.name)
+    return answer(NodeList(items=[to_node_view(state) for state in page], next_cursor=next_cursor))
 
 
-@get("/api/v1/fleet/nodes/{node_id:str}", guards=[require_scope], opt=_READ)
+@get(
+    "/api/v1/fleet/nodes/{node_id:str}",
+    guards=[require_scope],
+    opt=described("show_node", tag="fleet", summary="One node, by id or by name", scope="fleet:read", answer=NodeDetail),
+)
 async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Response[bytes]:
     """By id, or by name."""
     view = services_of(request).keeper.view
@@ -131,7 +147,20 @@ async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> 
     return answer(to_node_detail(view.state(node, now=time.monotonic())))
 
 
-@post("/api/v1/fleet/join-tokens", guards=[require_scope], opt=_OPERATE)
+@post(
+    "/api/v1/fleet/join-tokens",
+    guards=[require_scope],
+    opt=described(
+        "create_join_token",
+        tag="fleet",
+        summary="A one-time token for one new node",
+        scope="fleet:operate",
+        body=JoinTokenBody,
+        answer=JoinTokenView,
+        status=201,
+        problems=("region_unknown",),
+    ),
+)
 async def create_join_token(request: Request[Any, Any, Any]) -> Response[bytes]:
     """A one-time token for one new node."""
     body = await read_json(request, JoinTokenBody)
@@ -142,7 +171,7 @@ async def create_join_token(request: Request[Any, Any, Any]) -> Response[bytes]:
             region=body.region,
             node_name=body.name,
             ttl_seconds=body.ttl_seconds,
-            created_by=principal_of(request).token_id,
+            actor=actor_of(request),
         )
     except ConflictError:
         raise ProblemError(

@@ -7,19 +7,32 @@ from typing import Any
 from litestar import HttpMethod, Request, Response, route
 
 from controlplane.api.access import answer, services_of
+from controlplane.api.describe import described
 from controlplane.api.services import Services
-from controlplane.wire.fleet_api import Readiness
+from controlplane.wire.fleet_api import Liveness, Readiness
 
 _CLOCK_OFFSET_LIMIT_SECONDS = 5.0
 """A replica whose clock is off by more signs credentials that relays refuse, or that outlive what was asked for."""
 
 
-@route("/healthz", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+@route(
+    "/healthz",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    status_code=200,
+    opt=described("healthz", tag="service", summary="The process lives", scope=None, answer=Liveness),
+)
 async def healthz() -> Response[bytes]:
-    return answer({"alive": True})
+    return answer(Liveness(alive=True))
 
 
-@route("/readyz", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+@route(
+    "/readyz",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    status_code=200,
+    opt=described(
+        "readyz", tag="service", summary="This replica can issue: 200, else 503 with the reasons", scope=None, answer=Readiness
+    ),
+)
 async def readyz(request: Request[Any, Any, Any]) -> Response[bytes]:
     """200 when this replica can issue; 503 with the reasons when it cannot. A store that is away only degrades it."""
     readiness = readiness_of(services_of(request))

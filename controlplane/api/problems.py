@@ -15,6 +15,7 @@ from controlplane.flows.authenticate import (
     ProjectRequiredError,
     ProjectUnknownError,
 )
+from controlplane.flows.tenant_access import CollisionError, NotAllowedError, UnknownObjectError
 from controlplane.journal.writer import JournalUnavailableError
 from controlplane.postgres_store.errors import ConflictError, DatabaseUnavailableError
 from controlplane.wire.problem import PROBLEMS, FieldError, ProblemBody
@@ -42,6 +43,9 @@ _BY_EXCEPTION: tuple[tuple[type[Exception], str], ...] = (
     (AuthenticationUnavailableError, "store_unavailable"),
     (ProjectRequiredError, "project_required"),
     (ProjectUnknownError, "project_unknown"),
+    (NotAllowedError, "scope_missing"),
+    (UnknownObjectError, "not_found"),
+    (CollisionError, "conflict"),
     (JournalUnavailableError, "journal_unavailable"),
     (DatabaseUnavailableError, "store_unavailable"),
     (ConflictError, "conflict"),
@@ -76,7 +80,7 @@ def encode_problem(problem: ProblemError, request_id: str) -> tuple[int, list[tu
     """(status, headers, body)."""
     known = problem.problem
     headers = [("content-type", CONTENT_TYPE), ("cache-control", "no-store"), *problem.headers]
-    if known.retry_after_seconds is not None:
+    if known.retry_after_seconds is not None and not any(name == "retry-after" for name, _ in problem.headers):
         headers.append(("retry-after", str(known.retry_after_seconds)))
     if known.status == 401:  # noqa: PLR2004
         headers.append(("www-authenticate", 'Bearer realm="turnfleet"'))

@@ -7,10 +7,15 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from controlplane.flows.authenticate import Authenticator
+from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.quotas import QuotaWatch
+from controlplane.flows.rate_limit import RateLimiter
+from controlplane.flows.revoke import Revoker
 from controlplane.journal.writer import JournalWriter
 from controlplane.postgres_store.database import Database
 from controlplane.settings import Settings
@@ -41,11 +46,20 @@ class RateMeter:
 class Services:
     settings: Settings
     database: Database
+    records: Database
+    """For lists of records: see postgres_store/records.py."""
+    usage_database: Database
+    """A pool of its own: nodes that catch up must not keep applications waiting."""
     directory: Directory
     authenticator: Authenticator
     keeper: FleetKeeper
     secrets: NodeSecrets
     journal: JournalWriter
     issuer: IceIssuer
+    limiter: RateLimiter
+    denials: Denials
+    revoker: Revoker
+    quotas: QuotaWatch
+    webhooks: WebhookManager
     metrics: Metrics
     issue_rate: RateMeter = field(default_factory=RateMeter)

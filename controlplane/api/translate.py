@@ -9,6 +9,7 @@ from controlplane.fleet import model
 from controlplane.fleet.eligibility import signing_version
 from controlplane.fleet.model import Health, Region, Report
 from controlplane.fleet.view import NodeState
+from controlplane.flows.denials import Delta
 from controlplane.wire import agent_api, fleet_api
 from controlplane.wire.ice_api import RegionView
 
@@ -61,6 +62,16 @@ def to_report(
         secrets_drifted=secrets_drifted,
         agent_version=beat.agent_version,
         coturn_started_age_seconds=beat.coturn.started_age_seconds,
+        denied_up_to=beat.denied_up_to,
+    )
+
+
+def to_denials_delta(delta: Delta | None) -> agent_api.DenialsDelta | None:
+    if delta is None:
+        return None
+    return agent_api.DenialsDelta(
+        up_to=delta.up_to,
+        denials=[agent_api.Denial(credential_id=each.credential_id, expires_at=each.expires_at_unix) for each in delta.denied],
     )
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from uuid_utils.compat import uuid7
 
+from controlplane.postgres_store.audit import Actor
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.joining import JoinRefusal, insert_join_token, use_join_token
 from controlplane.wire.redacted import Redacted
@@ -25,7 +26,7 @@ class JoinedNode:
 
 
 async def make_join_token(
-    database: Database, *, region: str, node_name: str | None, ttl_seconds: int, created_by: str
+    database: Database, *, region: str, node_name: str | None, ttl_seconds: int, actor: Actor
 ) -> tuple[Redacted, datetime]:
     """A one-time token for one node of that region, and when it expires. Raises ConflictError for an unknown region."""
     token, parsed = make_token("join", os.urandom(RANDOM_BYTES_NEEDED))
@@ -36,7 +37,7 @@ async def make_join_token(
         sha256=parsed.sha256,
         region=region,
         node_name=node_name,
-        created_by=created_by,
+        actor=actor,
         expires_at=expires_at,
     )
     return token, expires_at

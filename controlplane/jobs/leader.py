@@ -28,6 +28,8 @@ class Job:
     name: str
     every_seconds: float
     run: Callable[[], Awaitable[object]]
+    end: Callable[[], Awaitable[None]] | None = None
+    """Called with the term's end: for what the job started and did not wait for."""
 
 
 class JobRunner:
@@ -57,7 +59,8 @@ class JobRunner:
         epoch = self._leadership.epoch or 0
         # A late job runs once instead of being dropped (the library's default grace is one second).
         scheduler = AsyncIOScheduler(job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1})
-        for job in self._make_jobs(epoch):
+        jobs = self._make_jobs(epoch)
+        for job in jobs:
             scheduler.add_job(
                 self._guarded(job), IntervalTrigger(seconds=job.every_seconds), id=job.name, next_run_time=datetime.now(UTC)
             )
@@ -70,6 +73,9 @@ class JobRunner:
         finally:
             scheduler.shutdown(wait=False)
             self._metrics.leading.set(0)
+            for job in jobs:
+                if job.end is not None:
+                    await job.end()
             log.info("jobs_not_leading", epoch=epoch)
 
     def _guarded(self, job: Job) -> Callable[[], Awaitable[None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -35,12 +36,13 @@ class _StoredIssue(msgspec.Struct, frozen=True, array_like=True):
 
 
 _FIELDS = _StoredIssue.__struct_fields__[1:]
+_values = attrgetter(*_FIELDS)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_StoredIssue)
 
 
 def encode_issue(issue: Issue) -> bytes:
-    return _encoder.encode([RECORD_VERSION, *(getattr(issue, field) for field in _FIELDS)])
+    return _encoder.encode((RECORD_VERSION, *_values(issue)))
 
 
 def decode_issue(payload: bytes) -> Issue:
@@ -48,4 +50,4 @@ def decode_issue(payload: bytes) -> Issue:
     stored = _decoder.decode(payload)
     if stored.version > RECORD_VERSION:
         raise msgspec.ValidationError(f"A journal record has version {stored.version}; this release reads up to {RECORD_VERSION}.")
-    return Issue(**{field: getattr(stored, field) for field in _FIELDS})
+    return Issue(**dict(zip(_FIELDS, _values(stored), strict=True)))

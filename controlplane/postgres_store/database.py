@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,17 @@ for an answer it is the same, the message says which, and none of it may end a p
 class Database:
     """A bounded pool. Nothing here waits without end: acquiring, statements and locks all have deadlines."""
 
-    def __init__(self, url: str, *, connections: int = 4, acquire_seconds: float = 0.5, statement_seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 4,
+        acquire_seconds: float = 0.5,
+        statement_seconds: float = 2.0,
+        server_settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = url
+        self._server_settings = server_settings or {}
         self._connections = connections
         self._acquire_seconds = acquire_seconds
         self._statement_seconds = statement_seconds
@@ -52,6 +61,7 @@ class Database:
                         "lock_timeout": "1000",
                         "statement_timeout": str(int(self._statement_seconds * 1000)),
                         "idle_in_transaction_session_timeout": "5000",
+                        **self._server_settings,
                     },
                 )
             return self._pool

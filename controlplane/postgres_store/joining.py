@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from controlplane.postgres_store.audit import Actor, write_audit
 from controlplane.postgres_store.database import Database, queries
 from controlplane.postgres_store.errors import ConflictError
 
@@ -27,13 +28,21 @@ class Joined:
 
 
 async def insert_join_token(
-    database: Database, *, token_id: str, sha256: bytes, region: str, node_name: str | None, created_by: str, expires_at: datetime
+    database: Database, *, token_id: str, sha256: bytes, region: str, node_name: str | None, actor: Actor, expires_at: datetime
 ) -> None:
     """Raises ConflictError when there is no such region."""
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         await queries.insert_join_token(
-            connection, id=token_id, sha256=sha256, region=region, node_name=node_name, created_by=created_by, expires_at=expires_at
+            connection,
+            id=token_id,
+            sha256=sha256,
+            region=region,
+            node_name=node_name,
+            created_by=actor.token_id,
+            expires_at=expires_at,
         )
+        made = {"region": region, "node_name": node_name, "expires_at": expires_at}
+        await write_audit(connection, actor, "join_token.create", token_id, after=made)
 
 
 async def use_join_token(

@@ -33,6 +33,9 @@ class Leadership:
                     server_settings={
                         "application_name": "turnfleet-leader",
                         "idle_session_timeout": str(int(SESSION_TIMEOUT_SECONDS * 1000)),
+                        # What a frozen leader has locked may take longer to be free: then another try, and no session of
+                        # ours that waits on with the leader's lock in its hand.
+                        "lock_timeout": "1000",
                         "tcp_keepalives_idle": "2",
                         "tcp_keepalives_interval": "1",
                         "tcp_keepalives_count": "3",

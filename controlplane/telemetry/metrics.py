@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 
 
@@ -17,6 +19,7 @@ class Metrics:
             ["region", "selection"],
             registry=self.registry,
         )
+        self.issues_of = cache(self.issues.labels)
         self.refusals = Counter(
             "turnfleet_credentials_refused_total",
             "Requests for credentials that got none, by problem code.",
@@ -29,8 +32,31 @@ class Metrics:
             buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
             registry=self.registry,
         )
+        self.rate_limited = Counter(
+            "turnfleet_rate_limited_total",
+            "Requests answered 429 for a rate limit, by what is limited.",
+            ["limit"],
+            registry=self.registry,
+        )
         self.heartbeats = Counter(
             "turnfleet_heartbeats_total", "Heartbeats taken in, by outcome.", ["outcome"], registry=self.registry
+        )
+        self.allocation_reports = Counter(
+            "turnfleet_allocation_reports_total",
+            "Allocations in the usage reports of nodes, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.allocations_counted = Counter(
+            "turnfleet_allocations_counted_total",
+            "Allocations of which something new was added to the usage.",
+            registry=self.registry,
+        )
+        self.allocations_waiting = Gauge(
+            "turnfleet_allocations_waiting",
+            "Allocations that wait for their credential's record, or for being counted.",
+            ["state"],
+            registry=self.registry,
         )
         self.nodes = Gauge("turnfleet_nodes", "Nodes by region and health.", ["region", "health"], registry=self.registry)
         self.eligible_nodes = Gauge(
@@ -45,6 +71,12 @@ class Metrics:
         self.journal_shipped = Counter("turnfleet_journal_shipped_total", "Records shipped to PostgreSQL.", registry=self.registry)
         self.journal_rejected = Counter(
             "turnfleet_journal_rejected_total", "Records that PostgreSQL will never take.", registry=self.registry
+        )
+        self.webhook_deliveries = Counter(
+            "turnfleet_webhook_deliveries_total",
+            "Attempts to deliver an event to a webhook, by outcome; and deliveries dropped because too many waited.",
+            ["outcome"],
+            registry=self.registry,
         )
         self.leading = Gauge("turnfleet_jobs_leading", "1 while this process runs the jobs.", registry=self.registry)
         self.job_runs = Counter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -47,6 +47,16 @@ class JoinTokenView(Struct, frozen=True, kw_only=True):
     region: str
     name: str | None
     expires_at: datetime
+
+
+class NodeQuery(Struct, frozen=True, kw_only=True):
+    """GET /fleet/nodes."""
+
+    region: str | None = None
+    health: Literal["unknown", "up", "suspect", "down"] | None = None
+    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+    cursor: str = ""
+    """`next_cursor` of the page before."""
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -155,6 +165,10 @@ class NodeList(Struct, frozen=True, kw_only=True):
 class FleetRegionList(Struct, frozen=True, kw_only=True):
     items: list[FleetRegionView]
     next_cursor: str | None
+
+
+class Liveness(Struct, frozen=True, kw_only=True):
+    alive: bool
 
 
 class Readiness(Struct, frozen=True, kw_only=True):

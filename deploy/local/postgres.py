@@ -20,7 +20,7 @@ from deploy.local.files import keep_private, make_folder
 from deploy.local.folders import FolderRefused, can_be_entered, short_folder
 from deploy.local.ports import HOST, reserve_ports
 from deploy.local.process import Process, Program, account_when_root, base_environment, said_exit
-from deploy.local.service import Service, ServiceFailed, ignore
+from deploy.local.service import Served, Service, ServiceFailed, ignore
 
 __all__ = ["PostgresServer", "find_postgres", "private_postgres"]
 
@@ -49,7 +49,7 @@ def _major_version(folder: Path) -> int:
     return int((re.findall(r"\d+", folder.parent.name) or ["0"])[-1])
 
 
-class PostgresServer:
+class PostgresServer(Served):
     """One cluster with the role and the database `turnfleet`.
 
     `durable` keeps what was committed through a power cut, as production does. With `password`, connections over TCP must
@@ -97,29 +97,12 @@ class PostgresServer:
         password = f":{self._password}" if self._password else ""
         return f"postgresql://{USER}{password}@{HOST}:{self.port}/{database}"
 
-    @property
-    def pid(self) -> int | None:
-        return self.service.pid
-
     async def start(self) -> None:
         """Makes the cluster when there is none yet."""
         if not (self._data / "PG_VERSION").exists():
             await self._initialize()
         await self.service.start()
         await self._ensure_database()
-
-    async def stop(self) -> None:
-        await self.service.stop()
-
-    async def kill(self) -> None:
-        """A power cut, as far as a process can have one."""
-        await self.service.kill()
-
-    def pause(self) -> None:
-        self.service.pause()
-
-    def resume(self) -> None:
-        self.service.resume()
 
     def remove_socket_folder(self) -> None:
         """After the last stop: what lies in our own state folder stays, what had to go elsewhere is removed."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.local.files import make_folder
 from deploy.local.ports import HOST, reserve_ports
 from deploy.local.process import Program, base_environment
-from deploy.local.service import Service, ignore
+from deploy.local.service import Served, Service, ignore
 
 __all__ = ["RedisServer", "find_redis", "private_redis"]
 
@@ -26,7 +26,7 @@ def find_redis() -> Path:
     raise FileNotFoundError("redis-server was not found on PATH")
 
 
-class RedisServer:
+class RedisServer(Served):
     """One server on one port. Everything in it is lost when it ends, as turnfleet expects of its Redis."""
 
     def __init__(
@@ -52,24 +52,8 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
 
-    @property
-    def pid(self) -> int | None:
-        return self.service.pid
-
     async def start(self) -> None:
         await self.service.start()
-
-    async def stop(self) -> None:
-        await self.service.stop()
-
-    async def kill(self) -> None:
-        await self.service.kill()
-
-    def pause(self) -> None:
-        self.service.pause()
-
-    def resume(self) -> None:
-        self.service.resume()
 
     def _program(self) -> Program:
         options = {

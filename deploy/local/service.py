@@ -9,7 +9,7 @@ from signal import Signals
 
 from deploy.local.process import Process, Program, last_lines, said_exit
 
-__all__ = ["Service", "ServiceFailed", "State", "ignore"]
+__all__ = ["Served", "Service", "ServiceFailed", "State", "ignore"]
 
 READY_POLL = timedelta(milliseconds=20)
 FIRST_DELAY = timedelta(milliseconds=200)
@@ -198,3 +198,26 @@ class Service:
             self._changed()
         except Exception as failure:  # Whoever wants to know of a change has no say in whether the part is watched.
             self._say(f"{self.name} is {state.value}, which could not be recorded: {failure}")
+
+
+class Served:
+    """A server that is one service: what can be done to its process."""
+
+    service: Service
+
+    @property
+    def pid(self) -> int | None:
+        return self.service.pid
+
+    async def stop(self) -> None:
+        await self.service.stop()
+
+    async def kill(self) -> None:
+        """A power cut, as far as a process can have one."""
+        await self.service.kill()
+
+    def pause(self) -> None:
+        self.service.pause()
+
+    def resume(self) -> None:
+        self.service.resume()

@@ -175,6 +175,7 @@ turnfleet is ready{took}: {len(ready["nodes"])} relays in {", ".join(ready["regi
 
   try       curl -s -X POST {ready["api_url"]}/api/v1/credentials/ice -H 'Authorization: Bearer {ready["project_token"]}'
   fleet     curl -s {ready["api_url"]}/api/v1/fleet/overview -H 'Authorization: Bearer {ready["operator_token"]}'
+  read      {ready["api_url"]}/docs
   look      ./deploy/dev status{directory}, ./deploy/dev logs [NAME] [-f]{directory}
   break     ./deploy/dev stop {ready["regions"][0]}-1{directory}, then start instead of stop
   stop      {end}

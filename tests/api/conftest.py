@@ -35,3 +35,12 @@ async def api(module_database_url: str, module_redis: RedisServer) -> AsyncItera
             for node in nodes:
                 await node.stop_beating()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def behind_a_proxy(module_database_url: str, module_redis: RedisServer) -> AsyncIterator[RunningApi]:
+    """A second replica, which believes X-Forwarded-For."""
+    folder = Path(tempfile.mkdtemp(prefix="turnfleet-api-"))
+    async with running_api(module_database_url, module_redis.url, folder, TURNFLEET_TRUSTED_PROXIES="127.0.0.0/8") as running:
+        yield running
+    shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from tests.running_api import RunningApi
 
 
 async def raw(api: RunningApi, *parts: bytes) -> bytes:
-    """Send bytes as they are, each part in a packet of its own; everything that comes back."""
+    """Send bytes as they are, each part in a packet of its own; everything that comes back until the server closes."""
     host, port = api.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     with suppress(OSError):  # a server that has refused already may have closed
@@ -19,7 +19,6 @@ async def raw(api: RunningApi, *parts: bytes) -> bytes:
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(0.05)
-        writer.write_eof()
     answer = b""
     with suppress(OSError):
         while chunk := await asyncio.wait_for(reader.read(65_536), 10):

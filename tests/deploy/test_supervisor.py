@@ -21,11 +21,13 @@ from tests.deploy.programs import DEADLINE, until
 
 # A foreground `up` on a terminal of its own, whose stack only tells of its end.
 FOREGROUND = """
-import asyncio, os, pathlib, sys
+import asyncio, os, pathlib, signal, sys
 from deploy.local import supervisor
 from deploy.local.layout import StackOptions
 
 state = pathlib.Path(sys.argv[1])
+# As a shell on that terminal would start it: whoever runs the tests under nohup has it ignored, for all its children.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.open(os.ttyname(0), os.O_RDWR)
 
 class Stack:

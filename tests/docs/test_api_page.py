@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
-from controlplane.wire import agent_api, fleet_api, ice_api
+from controlplane.wire import agent_api, fleet_api, ice_api, records_api, tenants_api
 from tests.docs.pages import DOCS, fenced, headings, is_documented, page, pages
 
 _PAGE = "docs/reference/api.md"
@@ -62,7 +62,7 @@ def test_a_page_names_no_route_that_does_not_exist(name: str) -> None:
 def test_a_curl_asks_for_an_address_that_exists(name: str) -> None:
     known = [re.sub(r"\{\w+\}", "[^/]+", route.partition(" ")[2]) for route in _routes()] + ["/metrics"]
     lines = [line for block in fenced(page(name), "sh", "console") for line in block.splitlines() if "curl " in line]
-    for path in re.findall(r"(?:\$A|https?://[\w.:-]+)(/[\w./-]+)", "\n".join(lines)):
+    for path in re.findall(r"(?:\$A|https?://[\w.:-]+)(/[\w./$-]+)", "\n".join(lines)):
         assert any(re.fullmatch(each, path) for each in known), f"{name}: {path}"
 
 
@@ -71,7 +71,7 @@ def _fields(module: Any) -> dict[str, set[str]]:
     return {kind.__name__: set(kind.__struct_encode_fields__) for kind in structs if kind.__module__ == module.__name__}
 
 
-@pytest.mark.parametrize("module", [fleet_api, ice_api], ids=["fleet", "ice"])
+@pytest.mark.parametrize("module", [fleet_api, ice_api, records_api, tenants_api], ids=["fleet", "ice", "records", "tenants"])
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")
     missing = {
@@ -83,7 +83,7 @@ def test_every_field_that_operators_and_applications_see_is_on_the_page(module: 
     assert missing - _NOT_SENT == set()
 
 
-@pytest.mark.parametrize("body", [fleet_api.RegionBody, fleet_api.JoinTokenBody])
+@pytest.mark.parametrize("body", [fleet_api.RegionBody, fleet_api.JoinTokenBody, tenants_api.ProjectBody, tenants_api.TokenBody])
 def test_every_field_that_operators_send_is_explained(body: type[msgspec.Struct]) -> None:
     assert [field for field in body.__struct_encode_fields__ if not is_documented(field, page(_PAGE))] == []
 
@@ -112,6 +112,20 @@ def test_the_example_of_a_node_has_every_field_and_no_other() -> None:
     example = next(block for block in fenced(page(_PAGE), "json") if '"signing_version"' in block)
     msgspec.json.decode(example, type=fleet_api.NodeDetail)
     assert set(json.loads(example)) == set(fleet_api.NodeDetail.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("max_ttl_seconds", tenants_api.ProjectView),
+        ("prefix", tenants_api.NewTokenView),
+        ("actor_kind", tenants_api.AuditList),
+        ("projects", tenants_api.OrganizationView),
+    ],
+)
+def test_the_examples_of_tenants_have_every_field_and_no_other(key: str, kind: type[msgspec.Struct]) -> None:
+    example = next(block for block in fenced(page(_PAGE), "json") if f'"{key}":' in block)
+    assert json.loads(msgspec.json.encode(msgspec.json.decode(example, type=kind))) == json.loads(example)
 
 
 def test_the_example_of_the_ice_reply_has_the_two_top_level_keys() -> None:

@@ -22,7 +22,7 @@ from tests.running_api import until
 def test_a_record_survives_storage() -> None:
     for record in (
         make_record(),
-        make_record(report=make_report(probe=failed_probe(), goodbye=True, secret_versions=()), proved_at=None),
+        make_record(report=make_report(probe=failed_probe(), goodbye=True, secret_versions=(), denied_up_to=7), proved_at=None),
     ):
         assert decode_record(encode_record(record)) == record
 

@@ -23,7 +23,7 @@ from controlplane.postgres_store.leadership import Leadership
 from controlplane.postgres_store.migrate import migrate
 from controlplane.postgres_store.tenants import all_projects, token_by_id, tokens_by_ids
 from controlplane.wire.token_format import make_token, parse_token
-from tests.builders import make_issue, make_region
+from tests.builders import ACTOR, make_issue, make_region
 from tests.running_api import until
 
 
@@ -97,9 +97,9 @@ async def test_bootstrap_makes_working_tokens_and_keeps_what_exists(database_url
 async def test_every_change_of_the_directory_moves_its_version(database_url: str) -> None:
     database = Database(database_url)
     before = await directory_version(database)
-    await put_region(database, make_region())
+    await put_region(database, make_region(), ACTOR)
     middle = await directory_version(database)
-    await put_region(database, replace(make_region(), city="Berlin"))
+    await put_region(database, replace(make_region(), city="Berlin"), ACTOR)
     assert before.version < middle.version < (await directory_version(database)).version
     assert abs((before.database_at - datetime.now(UTC)).total_seconds()) < 5
     assert [region.city for region in await all_regions(database)] == ["Berlin"]
@@ -112,8 +112,8 @@ async def joined(database: Database, token: str, *, nonce: str = "nonce-1", name
 
 async def test_of_fifty_parallel_uses_of_a_join_token_one_wins(database_url: str) -> None:
     database = Database(database_url, connections=10, acquire_seconds=10)
-    await put_region(database, make_region())
-    token, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, created_by="op")
+    await put_region(database, make_region(), ACTOR)
+    token, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, actor=ACTOR)
     outcomes = await asyncio.gather(*(joined(database, token.reveal(), nonce=f"nonce-{n}", name=f"relay-{n}") for n in range(50)))
     assert sum(isinstance(outcome, JoinedNode) for outcome in outcomes) == 1
     assert {outcome for outcome in outcomes if isinstance(outcome, JoinRefusal)} == {JoinRefusal.TOKEN_USED}
@@ -123,8 +123,8 @@ async def test_of_fifty_parallel_uses_of_a_join_token_one_wins(database_url: str
 
 async def test_a_join_whose_answer_was_lost_may_be_asked_again(database_url: str) -> None:
     database = Database(database_url)
-    await put_region(database, make_region())
-    token, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, created_by="op")
+    await put_region(database, make_region(), ACTOR)
+    token, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, actor=ACTOR)
     lost, again = await joined(database, token.reveal()), await joined(database, token.reveal())
     assert isinstance(lost, JoinedNode)
     assert isinstance(again, JoinedNode)
@@ -139,9 +139,9 @@ async def test_a_join_whose_answer_was_lost_may_be_asked_again(database_url: str
 
 async def test_join_tokens_are_refused_with_the_reason(database_url: str) -> None:
     database = Database(database_url)
-    await put_region(database, make_region())
-    named, _ = await make_join_token(database, region="eu-central", node_name="relay-7", ttl_seconds=60, created_by="op")
-    other, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, created_by="op")
+    await put_region(database, make_region(), ACTOR)
+    named, _ = await make_join_token(database, region="eu-central", node_name="relay-7", ttl_seconds=60, actor=ACTOR)
+    other, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, actor=ACTOR)
     expired, parsed = make_token("join", os.urandom(32))
     await insert_join_token(
         database,
@@ -149,7 +149,7 @@ async def test_join_tokens_are_refused_with_the_reason(database_url: str) -> Non
         sha256=parsed.sha256,
         region="eu-central",
         node_name=None,
-        created_by="op",
+        actor=ACTOR,
         expires_at=datetime.now(UTC) - timedelta(seconds=1),
     )
     stranger, _ = make_token("join", os.urandom(32))
@@ -160,7 +160,7 @@ async def test_join_tokens_are_refused_with_the_reason(database_url: str) -> Non
     assert await joined(database, stranger.reveal()) is JoinRefusal.TOKEN_UNKNOWN
     assert await joined(database, "tfj_nonsense") is JoinRefusal.TOKEN_UNKNOWN
     with pytest.raises(ConflictError):
-        await make_join_token(database, region="atlantis", node_name=None, ttl_seconds=60, created_by="op")
+        await make_join_token(database, region="atlantis", node_name=None, ttl_seconds=60, actor=ACTOR)
     await database.close()
 
 
