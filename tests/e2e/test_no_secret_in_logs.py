@@ -60,14 +60,23 @@ def _of_the_node(folder: Path) -> set[str]:
     return found
 
 
-@pytest.mark.timeout(120)
-async def test_the_logs_hold_no_secret(stack: Stack) -> None:
-    application = Application(stack)
-    secrets = {str(stack.ready[f"{kind}_token"]) for kind in ("project", "organization", "operator")}
+async def _used(application: Application) -> set[str]:
+    """What is secret of an application that issues, relays, and errs."""
+    secrets = {str(application.stack.ready[f"{kind}_token"]) for kind in ("project", "organization", "operator")}
     await _clumsy_caller(application, secrets)
     server = await application.turn_server("udp", ttl=60)
     secrets.add(server.credential)
     await application.relay(server)
+    return secrets
+
+
+@pytest.mark.timeout(120)
+async def test_the_logs_hold_no_secret(stack: Stack) -> None:
+    application = Application(stack)
+    try:
+        secrets = await _used(application)
+    finally:
+        await application.client.aclose()
     master_key = stack.options.master_key_file.read_text().strip()
     secrets |= {master_key, base64.b64decode(master_key).hex()}
     derived = NodeSecrets(Redacted(master_key))
