@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -98,9 +99,13 @@ async def _detail(request: Request[Any, Any, Any], kind: Kind, key: str) -> dict
     # It has no older records: the days before need not be looked at.
     times = TimeRange(from_at=max(kept.from_at, record.first_seen_at - _CLOCK_SLACK), to_at=kept.to_at)
     room, client = (key, None) if kind == "room" else (None, key)
-    credentials = (await credentials_page(database, project_id, times, limit=_LOOKED_AT, room=room, client=client)).records
-    allocations = (await allocations_page(database, project_id, times, limit=_LATEST, room=room, client=client)).records
-    live = await live_allocations(database, project_id, kind, [key], from_at=times.from_at)
+    # Beside each other: planning over many days costs each of them some milliseconds. Each has a deadline of its own.
+    credentials_found, allocations_found, live = await asyncio.gather(
+        credentials_page(database, project_id, times, limit=_LOOKED_AT, room=room, client=client),
+        allocations_page(database, project_id, times, limit=_LATEST, room=room, client=client),
+        live_allocations(database, project_id, kind, [key], from_at=times.from_at),
+    )
+    credentials, allocations = credentials_found.records, allocations_found.records
     templates = await link_templates(database, project_id)
     view = to_subject(record, url=link_back(templates, kind, key), live_allocations=live.get(key, 0))
     others = {"clients": clients_of_room} if kind == "room" else {"rooms": rooms_of_client}
