@@ -43,7 +43,12 @@ class Leadership:
                 )
             if not await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
                 return False
-            self.epoch = await queries.take_leadership(self._connection)
+            try:
+                self.epoch = await queries.take_leadership(self._connection)
+            except asyncpg.LockNotAvailableError:
+                # A frozen leader that stopped between two messages of one statement: none of PostgreSQL's time-outs ends that.
+                await queries.end_silent_transactions(self._connection, silent_seconds=SESSION_TIMEOUT_SECONDS)
+                raise
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             await self.resign()
             raise DatabaseUnavailableError(f"PostgreSQL: {type(error).__name__}: {error}") from error

@@ -1,3 +1,9 @@
+-- name: end_silent_transactions!
+-- Transactions of our own in which the client has said nothing for so long: they hold what a new leader needs.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() AND wait_event = 'ClientRead'
+    AND xact_start IS NOT NULL AND state_change < now() - make_interval(secs => :silent_seconds);
+
 -- name: take_leadership$
 -- A new term: every later write of an older term is refused by its epoch.
 UPDATE leader SET epoch = epoch + 1 RETURNING epoch;
