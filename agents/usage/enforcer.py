@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
+from pathlib import Path
 
 import structlog
 
@@ -17,6 +18,8 @@ from agents.disk import Disk
 from agents.usage.book import Book
 from agents.usage.denials import Denials
 from agents.usage.enforce import Cut, RuleBook, denied_users
+from agents.usage.lines import LogReader, Started
+from agents.usage.log_end import LogEnd
 from agents.usage.spool import Spool
 from agents.usage.username import credential
 from controlplane.wire.agent_api import DenialsDelta
@@ -25,9 +28,12 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 DENIAL_SECONDS = 0.25
 """Between two looks at the live allocations while anything is denied."""
-HOT_DENIAL_SECONDS = 0.02
-HOT_SECONDS = 2.0
-"""After an allocation was cut its holder may come back at once, again and again: so long the looks are that close."""
+COMEBACK_SECONDS = 0.02
+"""Between two looks at the end of the log while anything is denied: coturn admits a denied credential until it expires."""
+HOT_COMEBACK_SECONDS = 0.002
+"""The same for some time after a cut, since its holder may come back at once, again and again. Less than a round trip: the
+allocation is over before its client can have sent anything into it."""
+HOT_SECONDS = 10.0
 RULE_SECONDS = 1.0
 SAVE_AGAIN_SECONDS = 2.0
 SLOW_DISK_SECONDS = 1.0
@@ -45,6 +51,8 @@ class Enforcer:
         disk: Disk,
         supervisor: Supervisor,
         command_line: CommandLine,
+        log_file: Path,
+        log_tag: str,
         on_denials: Callable[[], None],
     ) -> None:
         self._book = book
@@ -54,6 +62,8 @@ class Enforcer:
         self._disk = disk
         self._supervisor = supervisor
         self._command_line = command_line
+        self._log_end = LogEnd(log_file)
+        self._lines = LogReader(log_tag)
         self._on_denials = on_denials
         self._wake = asyncio.Event()
         self._hot_until = 0.0
@@ -81,13 +91,23 @@ class Enforcer:
             self._wake.clear()
             await self.enforce()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_seconds()):
+                async with asyncio.timeout(DENIAL_SECONDS if self._denials.held else RULE_SECONDS):
                     await self._wake.wait()
 
-    def _pause_seconds(self) -> float:
-        if not self._denials.held:
-            return RULE_SECONDS
-        return HOT_DENIAL_SECONDS if time.monotonic() < self._hot_until else DENIAL_SECONDS
+    async def end_comebacks(self) -> None:
+        """Allocations of denied credentials, the moment coturn's log tells of them. Never returns."""
+        try:
+            while True:
+                news = self._log_end.news()
+                if not self._denials.held:
+                    await asyncio.sleep(DENIAL_SECONDS)
+                    continue
+                for _, event in self._lines.events(news):
+                    if isinstance(event, Started) and denied_users((event.username,), self._denials.held):
+                        await self._end(Cut(session_id=event.session_id, username=event.username, reason="revoked"))
+                await asyncio.sleep(HOT_COMEBACK_SECONDS if time.monotonic() < self._hot_until else COMEBACK_SECONDS)
+        finally:
+            self._log_end.close()
 
     async def enforce(self) -> None:
         self._denials.lapse(time.time())

@@ -50,6 +50,8 @@ class Usage:
             disk=disk,
             supervisor=supervisor,
             command_line=command_line,
+            log_file=log_file,
+            log_tag=log_tag,
             on_denials=beat_now,
         )
         self.sender = Sender(link=link, identity=identity, book=self._book, rules=self._rules, spool=self._spool, disk=disk)
@@ -74,7 +76,12 @@ class Usage:
         await self.watcher.load()
 
     def tasks(self) -> dict[str, Coroutine[None, None, None]]:
-        return {"usage": self.watcher.run(), "usage-enforcer": self.enforcer.run(), "usage-sender": self.sender.run()}
+        return {
+            "usage": self.watcher.run(),
+            "usage-enforcer": self.enforcer.run(),
+            "usage-comebacks": self.enforcer.end_comebacks(),
+            "usage-sender": self.sender.run(),
+        }
 
     async def finish(self) -> None:
         """After its tasks have ended: what coturn's end made of the allocations is kept, and told if that can be soon."""

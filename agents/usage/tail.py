@@ -109,14 +109,11 @@ class Tail:
         return opened
 
     def _open(self, path: Path, wanted: Position | None) -> bool:
-        file = -1
-        with _unless_it_passes():
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        if file < 0:
+        file = opened(path)
+        if file is None:
             return False
-        found = os.fstat(file)
-        head = os.pread(file, HEAD_BYTES, 0) if stat.S_ISREG(found.st_mode) else b""
-        if not stat.S_ISREG(found.st_mode) or (wanted is not None and not _is_of(wanted, found, head)):
+        head = os.pread(file, HEAD_BYTES, 0)
+        if wanted is not None and not _is_of(wanted, os.fstat(file), head):
             os.close(file)
             return False
         self.close()
@@ -172,6 +169,16 @@ class Tail:
                         if stat.S_ISREG(found.st_mode) and path.suffix not in _COMPRESSED:
                             old.append((found.st_mtime_ns, path))
         return [*(path for _, path in sorted(old)), self._path]
+
+
+def opened(path: Path) -> int | None:
+    """A descriptor for reading, when a regular file is there and readable. Raises OSError for what passes by itself."""
+    with _unless_it_passes():
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            return file
+        os.close(file)
+    return None
 
 
 @contextmanager
