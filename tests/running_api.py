@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import signal
 import sys
@@ -16,8 +15,10 @@ from typing import Any
 
 import httpx
 
+from controlplane.flows.bootstrap import bootstrap
 from controlplane.wire.agent_api import secret_digest
 from deploy.local.ports import reserve_ports
+from tests.databases import PatientDatabase
 
 DEADLINE_SECONDS = 20.0
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
@@ -44,7 +45,6 @@ class RunningApi:
         self.tokens: dict[str, str] = {}
         self.process: asyncio.subprocess.Process | None = None
         self.client = httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False)
-        self._tokens_file = folder / "tokens.json"
 
     async def command(self, *arguments: str) -> int:
         process = await asyncio.create_subprocess_exec(
@@ -53,11 +53,14 @@ class RunningApi:
         return await process.wait()
 
     async def bootstrap(self) -> None:
-        status = await self.command(
-            "admin", "bootstrap", "--organization", "demo", "--project", "demo", "--output", str(self._tokens_file)
-        )
-        assert status == 0
-        self.tokens = json.loads(self._tokens_file.read_text())
+        database = PatientDatabase(self.environment["TURNFLEET_DATABASE_URL"], connections=1)
+        made = await bootstrap(database, organization="demo", project="demo")
+        await database.close()
+        self.tokens = {
+            "organization_token": made.organization_token.reveal(),
+            "project_token": made.project_token.reveal(),
+            "operator_token": made.operator_token.reveal(),
+        }
 
     async def start(self) -> None:
         with self.log_file.open("ab") as log:

@@ -13,9 +13,10 @@ from controlplane.fleet.allocation import Allocation
 from controlplane.fleet.issue import Issue
 from controlplane.fleet.model import Node
 from controlplane.flows.fold_usage import UsageFolder
-from controlplane.postgres_store.database import Database, queries
+from controlplane.postgres_store.database import queries
 from controlplane.telemetry.metrics import Metrics
 from tests.builders import make_issue, make_node
+from tests.databases import PatientDatabase
 
 
 class UsageBench:
@@ -23,7 +24,7 @@ class UsageBench:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.database = Database(url)
+        self.database = PatientDatabase(url)
         self.node: Node = make_node(str(uuid4()), region="eu-central")
         self.project_id = uuid4()
         self.metrics = Metrics()

@@ -14,11 +14,12 @@ import asyncpg
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.flows.webhook_target import Targets
-from controlplane.postgres_store.database import Database, queries
+from controlplane.postgres_store.database import queries
 from controlplane.postgres_store.outbox import tell
 from controlplane.postgres_store.webhooks import insert_webhook
 from controlplane.telemetry.metrics import Metrics
 from controlplane.wire.redacted import Redacted
+from tests.databases import PatientDatabase
 from tests.running_api import MASTER_KEY
 from tests.webhook_receiver import Receiver
 
@@ -35,7 +36,7 @@ class Office:
     """A database with one project, and the sending of one leader's term that runs in this process."""
 
     def __init__(self, url: str, project_id: UUID) -> None:
-        self.database = Database(url)
+        self.database = PatientDatabase(url)
         self.project_id = project_id
         self.secrets: WebhookSecrets | None = WebhookSecrets(Redacted(MASTER_KEY))
         self.targets = Targets([ip_network("127.0.0.0/8")])

@@ -29,7 +29,7 @@ class Database:
         url: str,
         *,
         connections: int = 4,
-        acquire_seconds: float = 0.5,
+        acquire_seconds: float = 2.0,
         statement_seconds: float = 2.0,
         server_settings: Mapping[str, str] | None = None,
     ) -> None:

@@ -15,9 +15,9 @@ import pytest_asyncio
 from uuid_utils.compat import uuid7
 
 from controlplane.postgres_store.credentials import insert_credentials
-from controlplane.postgres_store.database import Database
 from tests.api.callers import new_organization, new_token, operator_of
 from tests.builders import make_issue
+from tests.databases import PatientDatabase
 from tests.running_api import RunningApi, SimulatedNode, until
 
 
@@ -175,7 +175,7 @@ async def test_ids_that_nobody_issued(api: RunningApi, url: str) -> None:
 
 async def arrives(url: str, node: Denier, **fields: Any) -> str:
     """A record that was held up on some replica's disk."""
-    database = Database(url)
+    database = PatientDatabase(url)
     issue = make_issue(
         **{
             "issued_at": datetime.now(UTC),

@@ -12,6 +12,7 @@ from controlplane.flows.directory import Directory
 from controlplane.flows.token_uses import TokenUses
 from controlplane.postgres_store.database import Database
 from controlplane.wire.token_format import ParsedToken, parse_token
+from tests.databases import PatientDatabase
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,8 +29,8 @@ class Replica:
 
 @asynccontextmanager
 async def replica_on(url: str, lookups: Database | None = None) -> AsyncIterator[Replica]:
-    database = Database(url)
-    lookups = lookups or Database(url)
+    database = PatientDatabase(url)
+    lookups = lookups or PatientDatabase(url)
 
     def fleet_changed() -> None:
         replica.fleet_readings += 1

@@ -29,6 +29,7 @@ from controlplane.redis_store.live_state import LiveState
 from controlplane.redis_store.quotas import ReachedQuotas
 from deploy.local.redis_server import RedisServer, private_redis
 from tests.builders import make_issue, make_node, make_record, make_region, make_report
+from tests.databases import PatientDatabase
 
 NODE = UUID(int=5)
 ACTOR = Actor(token_id="token-1", kind="project", address=None, request_id="request-1")
@@ -105,7 +106,7 @@ class World:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
-    database = Database(database_url, statement_seconds=10)
+    database = PatientDatabase(database_url)
     world = World(database, redis_url)
     await bootstrap(database, organization="demo", project="demo")
     (world.project,) = await all_projects(database)

@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from controlplane.flows.retention import Kept, Retention
 from controlplane.postgres_store.credentials import ensure_partitions
-from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.retention import retention_database
+from tests.databases import PatientDatabase
 
 PROJECT = UUID(int=99)
 KEPT = Kept(records=timedelta(days=90), client_addresses=timedelta(days=30), usage=timedelta(days=400), audit=timedelta(days=200))
@@ -172,7 +172,7 @@ async def test_who_changed_what_is_forgotten_after_its_own_time(records: Records
 
 
 async def test_it_runs_beside_the_making_of_partitions(records: Records) -> None:
-    database = Database(records.url)
+    database = PatientDatabase(records.url)
     await ensure_partitions(database, days=9)
     before = await records.partitions()
     await run(records)

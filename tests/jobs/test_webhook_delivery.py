@@ -13,9 +13,9 @@ import pytest
 from controlplane.flows import send_webhooks
 from controlplane.flows.bootstrap import bootstrap
 from controlplane.flows.webhook_secrets import WebhookSecrets
-from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.outbox import tell
 from controlplane.wire.redacted import Redacted
+from tests.databases import PatientDatabase
 from tests.running_api import until
 from tests.webhook_office import Office, got, holds
 from tests.webhook_receiver import never, receiver, slow_header, status
@@ -26,7 +26,7 @@ ATTEMPTED = "SELECT bool_and(attempts > 0) FROM webhook_deliveries"
 
 @pytest.fixture
 async def office(database_url: str) -> AsyncIterator[Office]:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     await bootstrap(database, organization="demo", project="demo")
     async with database.connection() as connection:
         project_id = await connection.fetchval("SELECT id FROM projects")

@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.outbox import tell
+from tests.databases import PatientDatabase
 from tests.jobs.test_jobs import jobs_process
 from tests.running_api import RunningApi, SimulatedNode, running_api, until
 from tests.webhook_office import EVENTS, got
@@ -94,7 +94,7 @@ async def test_a_leader_killed_with_a_delivery_in_hand_is_followed_by_one_that_s
         jobs_process(api) as one,
     ):
         await until(one.leads, within_seconds=30)
-        database = Database(database_url)
+        database = PatientDatabase(database_url)
         async with database.transaction() as connection:
             await tell(connection, "node.down", {"n": 1}, happened_at=datetime.now(UTC), project_id=None)
         await database.close()

@@ -24,6 +24,7 @@ from controlplane.postgres_store.directory import put_region
 from controlplane.postgres_store.revocation import Key, deny
 from controlplane.postgres_store.tenants import all_projects
 from tests.builders import AT, make_issue, make_region
+from tests.databases import PatientDatabase
 from tests.running_api import until
 
 ACTOR = Actor(token_id="token-1", kind="project", address="192.0.2.1", request_id="request-1")
@@ -59,7 +60,7 @@ class Store:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def store(database_url: str) -> AsyncIterator[Store]:
-    database = Database(database_url, connections=8, acquire_seconds=10, statement_seconds=10)
+    database = PatientDatabase(database_url)
     store = Store(database_url, database)
     await bootstrap(database, organization="demo", project="demo")
     (store.project,) = await all_projects(database)

@@ -24,6 +24,7 @@ from controlplane.postgres_store.migrate import migrate
 from controlplane.postgres_store.tenants import all_projects, token_by_id, tokens_by_ids
 from controlplane.wire.token_format import make_token, parse_token
 from tests.builders import ACTOR, make_issue, make_region
+from tests.databases import PatientDatabase
 from tests.running_api import until
 
 
@@ -41,7 +42,7 @@ async def test_migrating_twice_changes_nothing(database_url: str) -> None:
 
 
 async def test_a_batch_sent_twice_is_stored_once(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     issues = [
         make_issue(
             number, issued_at=datetime.now(UTC), client_address="2001:db8::7", room="r", node_ids=(str(uuid4()), str(uuid4()))
@@ -58,7 +59,7 @@ async def test_a_batch_sent_twice_is_stored_once(database_url: str) -> None:
 
 
 async def test_one_poisonous_record_holds_no_other_up(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     poison = make_issue(2, room="nul\x00nul")
     refused = await insert_credentials(database, [make_issue(1), poison, make_issue(3)])
     assert refused == [poison]
@@ -67,7 +68,7 @@ async def test_one_poisonous_record_holds_no_other_up(database_url: str) -> None
 
 
 async def test_partitions_of_the_coming_days_are_there(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     await ensure_partitions(database, days=9)
     await ensure_partitions(database, days=9)
     tomorrow = datetime.now(UTC) + timedelta(days=9)
@@ -78,7 +79,7 @@ async def test_partitions_of_the_coming_days_are_there(database_url: str) -> Non
 
 
 async def test_bootstrap_makes_working_tokens_and_keeps_what_exists(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     first = await bootstrap(database, organization="acme", project="chat")
     await bootstrap(database, organization="acme", project="chat")
     assert [(project.organization_slug, project.slug) for project in await all_projects(database)] == [("acme", "chat")]
@@ -95,7 +96,7 @@ async def test_bootstrap_makes_working_tokens_and_keeps_what_exists(database_url
 
 
 async def test_every_change_of_the_directory_moves_its_version(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     before = await directory_version(database)
     await put_region(database, make_region(), ACTOR)
     middle = await directory_version(database)
@@ -111,7 +112,7 @@ async def joined(database: Database, token: str, *, nonce: str = "nonce-1", name
 
 
 async def test_of_fifty_parallel_uses_of_a_join_token_one_wins(database_url: str) -> None:
-    database = Database(database_url, connections=10, acquire_seconds=10)
+    database = PatientDatabase(database_url)
     await put_region(database, make_region(), ACTOR)
     token, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, actor=ACTOR)
     outcomes = await asyncio.gather(*(joined(database, token.reveal(), nonce=f"nonce-{n}", name=f"relay-{n}") for n in range(50)))
@@ -122,7 +123,7 @@ async def test_of_fifty_parallel_uses_of_a_join_token_one_wins(database_url: str
 
 
 async def test_a_join_whose_answer_was_lost_may_be_asked_again(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     await put_region(database, make_region(), ACTOR)
     token, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, actor=ACTOR)
     lost, again = await joined(database, token.reveal()), await joined(database, token.reveal())
@@ -138,7 +139,7 @@ async def test_a_join_whose_answer_was_lost_may_be_asked_again(database_url: str
 
 
 async def test_join_tokens_are_refused_with_the_reason(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     await put_region(database, make_region(), ACTOR)
     named, _ = await make_join_token(database, region="eu-central", node_name="relay-7", ttl_seconds=60, actor=ACTOR)
     other, _ = await make_join_token(database, region="eu-central", node_name=None, ttl_seconds=60, actor=ACTOR)
@@ -178,7 +179,7 @@ def an_event(became: str) -> FleetEvent:
 
 
 async def test_a_frozen_leaders_writes_are_refused_after_its_successor_began(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     old, new = Leadership(database_url), Leadership(database_url)
     assert await old.try_lead()
     assert not await new.try_lead()
@@ -216,11 +217,11 @@ async def test_a_leader_that_resigns_is_followed_at_once(database_url: str) -> N
 
 async def test_whatever_postgresql_refuses_with_is_said_as_unavailable(database_url: str) -> None:
     for url in (database_url + "_gone", database_url.replace("//turnfleet", "//nobody")):
-        database = Database(url)
+        database = PatientDatabase(url)
         with pytest.raises(DatabaseUnavailableError):
             await directory_version(database)
         await database.close()
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     async with database.transaction() as connection:
         await connection.execute("ALTER TABLE directory_version RENAME TO gone")
     with pytest.raises(DatabaseUnavailableError, match="directory_version"):
@@ -229,7 +230,7 @@ async def test_whatever_postgresql_refuses_with_is_said_as_unavailable(database_
 
 
 async def test_a_second_project_is_not_the_default(database_url: str) -> None:
-    database = Database(database_url)
+    database = PatientDatabase(database_url)
     await bootstrap(database, organization="acme", project="one")
     await bootstrap(database, organization="acme", project="two")
     assert {project.slug: project.is_default for project in await all_projects(database)} == {"one": True, "two": False}
