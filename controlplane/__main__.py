@@ -11,7 +11,7 @@ ON_SERVERS = {
     "admin": "What has to be done beside the database: once, or at an upgrade.",
     "openapi": "Print the API's OpenAPI 3.1 document, as GET /openapi.json serves it.",
 }
-"""Commands of controlplane.main, which takes a second to load and needs what only servers have."""
+"""Those of controlplane.commands, which takes a second to load and needs what only servers have."""
 
 
 def run() -> None:
@@ -27,7 +27,7 @@ def run() -> None:
 
 def _run_on_server(arguments: list[str]) -> None:
     try:
-        from controlplane.main import cli
+        from controlplane.commands import cli
     except ModuleNotFoundError as error:
         _say_what_is_missing(error, "running a control plane needs its extra: pip install 'turnfleet[server]'")
     sys.exit(cli(arguments, prog_name="turnfleet"))

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated
 
 import structlog
-import typer
 import uvicorn
-import uvloop
 from uuid_utils import uuid7
 
 from controlplane import __version__
-from controlplane.api.app import make_app, make_document
+from controlplane.api.app import make_app
 from controlplane.api.http_protocol import EdgeProtocol
 from controlplane.api.services import Services
 from controlplane.background import background
 from controlplane.fleet.issue import Issue
 from controlplane.fleet.policy import Policy
 from controlplane.flows.authenticate import Authenticator
-from controlplane.flows.bootstrap import bootstrap
 from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
@@ -42,7 +35,7 @@ from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.token_uses import TokenUses
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.flows.webhook_target import Targets
-from controlplane.geoip import DEFAULT_DATABASE, GeoipFileError, Locator
+from controlplane.geoip import DEFAULT_DATABASE, Locator
 from controlplane.jobs.leader import Job, JobRunner
 from controlplane.jobs.table import jobs_of_term
 from controlplane.journal.shipping import Shipper, SinkUnavailableError
@@ -56,10 +49,8 @@ from controlplane.postgres_store.retention import retention_database
 from controlplane.redis_store.live_state import LiveState
 from controlplane.redis_store.quotas import ReachedQuotas
 from controlplane.redis_store.rate_limits import RateLimits
-from controlplane.settings import Settings, SettingsError, read_settings
-from controlplane.telemetry.logs import set_up_logs
+from controlplane.settings import Settings
 from controlplane.telemetry.metrics import Metrics
-from controlplane.wire.fleet_api import is_slug
 
 _KEEP_ALIVE_SECONDS = 75
 """uvicorn's 5 s would close the agents' connections between two heartbeats."""
@@ -70,9 +61,6 @@ _GEOIP_RELOAD_SECONDS = 60.0
 _GAUGE_SECONDS = 5.0
 
 log = structlog.get_logger()
-cli = typer.Typer(name="turnfleet", no_args_is_help=True, add_completion=False, help="A control plane for fleets of coturn relays.")
-admin = typer.Typer(no_args_is_help=True, help="What has to be done beside the database: once, or at an upgrade.")
-cli.add_typer(admin, name="admin")
 
 
 class _FleetReader:
@@ -149,7 +137,9 @@ def _credential_sink(database: Database) -> Callable[[Sequence[Issue]], Awaitabl
     return sink
 
 
-async def _serve(settings: Settings) -> None:
+async def serve_api(settings: Settings) -> None:
+    """One API process, until SIGTERM or SIGINT. Raises GeoipFileError or OSError when it cannot begin."""
+
     async def tenants_changed() -> None:
         await authenticator.confirm()
 
@@ -160,7 +150,7 @@ async def _serve(settings: Settings) -> None:
     journal = JournalWriter(settings.state_dir / "journal" / str(uuid7()), max_bytes=settings.journal_max_bytes)
     journal.open()
     shipping_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
-    usage_database = Database(settings.database_url, connections=2, acquire_seconds=2.0, statement_seconds=5.0)
+    usage_database = Database(settings.database_url, connections=2, statement_seconds=5.0)
     revocation_database = Database(settings.database_url, connections=2)
     denials = Denials(revocation_database)
     shipper = Shipper(journal, _credential_sink(shipping_database))
@@ -234,22 +224,18 @@ async def _serve(settings: Settings) -> None:
     journal.release(remove=drained)
     targets.close()
     log.info("api_stopped", journal_shipped=drained)
-    await services.limiter.close()
-    await services.quotas.close()
-    await revocation_database.close()
-    await usage_database.close()
-    await shipping_database.close()
-    await records.close()
-    await reader.close()
+    for each in (services.limiter, services.quotas, revocation_database, usage_database, shipping_database, records, reader):
+        await each.close()
 
 
-async def _run_jobs(settings: Settings) -> None:
+async def run_jobs(settings: Settings) -> None:
+    """One jobs process, until SIGTERM or SIGINT."""
     reader = _FleetReader(settings)
     metrics = Metrics()
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port)
     await reader.start()
-    revocation_database = Database(settings.database_url, connections=2, acquire_seconds=2.0, statement_seconds=60.0)
+    revocation_database = Database(settings.database_url, connections=2, statement_seconds=60.0)
     reached_quotas = ReachedQuotas.connect(settings.redis_url)
     revocations = RevocationKeeper(revocation_database, reader.keeper)
     quotas = QuotaKeeper(reader.database, reached_quotas, reader.keeper)
@@ -277,11 +263,8 @@ async def _run_jobs(settings: Settings) -> None:
     async with background([reader.directory.run(), *reader.keeper.loops(), runner.run()]):
         await stopped.wait()
     targets.close()
-    await retention_store.close()
-    await webhook_database.close()
-    await reached_quotas.close()
-    await revocation_database.close()
-    await reader.close()
+    for each in (retention_store, webhook_database, reached_quotas, revocation_database, reader):
+        await each.close()
     log.info("jobs_stopped")
 
 
@@ -289,107 +272,3 @@ def _on_stop(stop: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-
-
-def _settings(*, master_key: bool = False) -> Settings:
-    """Settings, or a sentence on stderr and exit status 2."""
-    try:
-        settings = read_settings(os.environ)
-        if master_key and not settings.master_key:
-            raise SettingsError(
-                "TURNFLEET_MASTER_KEY (or TURNFLEET_MASTER_KEY_FILE) is not set: the key that node secrets come from."
-            )
-    except SettingsError as error:
-        typer.echo(f"turnfleet: {error}", err=True)
-        raise typer.Exit(2) from None
-    set_up_logs(settings.log_level)
-    return settings
-
-
-@cli.command()
-def serve() -> None:
-    """Run the API: one process per core, each with its own journal."""
-    settings = _settings(master_key=True)
-    try:
-        uvloop.run(_serve(settings))
-    except GeoipFileError as error:
-        typer.echo(f"turnfleet: {error}", err=True)
-        raise typer.Exit(2) from None
-    except OSError as error:
-        typer.echo(f"turnfleet: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-@cli.command()
-def jobs() -> None:
-    """Run the scheduled jobs. Start as many as you like: one of them leads."""
-    uvloop.run(_run_jobs(_settings()))
-
-
-@cli.command()
-def openapi() -> None:
-    """Print the API's OpenAPI 3.1 document, as GET /openapi.json serves it."""
-    typer.echo(json.dumps(make_document(), indent=1, ensure_ascii=False))
-
-
-@admin.command(name="migrate")
-def admin_migrate() -> None:
-    """Bring the database's schema up to date."""
-    from controlplane.postgres_store.migrate import migrate  # alembic is slow to load, and only needed here
-
-    migrate(_settings().database_url)
-    typer.echo("The schema is up to date.")
-
-
-@admin.command(name="bootstrap")
-def admin_bootstrap(
-    organization: Annotated[str, typer.Option(help="Slug of the organization; made if missing.")] = "default",
-    project: Annotated[str, typer.Option(help="Slug of its project; made if missing, as the default project.")] = "default",
-    output: Annotated[Path | None, typer.Option(help="Write the tokens to this file (mode 0600) instead of printing them.")] = None,
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing when the output file is there already.")] = False,
-) -> None:
-    """Make the first organization, project and tokens. The tokens are shown once."""
-    settings = _settings()
-    if if_missing and output is not None and output.exists():
-        typer.echo(f"{output} is there already: nothing was made.")
-        return
-
-    for slug in (organization, project):
-        if not is_slug(slug):
-            typer.echo(f"turnfleet: {slug!r} is no slug: 1 to 63 lower-case letters, digits and '-'.", err=True)
-            raise typer.Exit(2)
-    # Opened first: tokens that cannot be written down would be lost.
-    descriptor = None if output is None else os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-
-    async def run() -> str:
-        database = Database(settings.database_url, statement_seconds=10.0)
-        try:
-            made = await bootstrap(database, organization=organization, project=project)
-        finally:
-            await database.close()
-        return json.dumps(
-            {
-                "organization_token": made.organization_token.reveal(),
-                "project_token": made.project_token.reveal(),
-                "operator_token": made.operator_token.reveal(),
-            },
-            indent=2,
-        )
-
-    try:
-        tokens = asyncio.run(run())
-    except DatabaseUnavailableError as error:
-        typer.echo(f"turnfleet: {error}. Is it running, and was `turnfleet admin migrate` run?", err=True)
-        raise typer.Exit(1) from None
-    if descriptor is None:
-        typer.echo(tokens)
-        return
-    os.fchmod(descriptor, 0o600)  # the file may have been there before, for all to read
-    with os.fdopen(descriptor, "w") as file:
-        file.write(tokens + "\n")
-    typer.echo(f"The tokens are in {output}.")
-
-
-def run() -> None:
-    """Entry of the console script."""
-    sys.exit(cli())

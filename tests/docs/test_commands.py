@@ -13,7 +13,7 @@ from typer.main import get_command
 from agents.cli import _parser as agent_parser
 from controlplane.__main__ import ON_SERVERS
 from controlplane.cli.app import make_cli
-from controlplane.main import cli as server_cli
+from controlplane.commands import cli as server_cli
 from deploy.local.parser import build_parser
 from tests.docs.pages import fenced, inline_code, page, pages, rows, without_fences
 
