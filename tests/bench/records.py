@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import sys
 import tempfile
 import time
@@ -61,7 +62,7 @@ async def _rounds(api: RunningApi, calls: Mapping[str, str], rounds: int) -> lis
             "call": call,
             "items": items[call],
             "p50_milliseconds": round(sorted(times)[len(times) // 2], 1),
-            "p95_milliseconds": round(sorted(times)[int(len(times) * 0.95)], 1),
+            "p95_milliseconds": round(sorted(times)[math.ceil(len(times) * 0.95) - 1], 1),
             "path": calls[call].partition("?cursor")[0],
         }
         for call, times in taken.items()
