@@ -117,6 +117,9 @@ class Authenticator:
             now = time.monotonic()
             confirmations = self._confirmations
             token = await token_by_id(self._lookups, token_id)
+            if token is not None and token.project_id is not None and token.project_id not in self._directory.projects:
+                # Both were made a moment ago, through another replica. Nobody may meet the token before its project.
+                await self._directory.refresh()
             if confirmations == self._confirmations:
                 break
             # Something changed while this was asked: the answer may be older than the change, and nobody would confirm it.
@@ -130,8 +133,6 @@ class Authenticator:
             self._checked_at.clear()
         self._known[digest] = Principal(token=token)
         self._checked_at[digest] = now
-        if token.project_id is not None and token.project_id not in self._directory.projects:
-            await self._directory.refresh()  # both were made a moment ago, through another replica
         return self._known.get(digest)
 
     async def confirm(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.flows.authenticate import AuthenticationError, AuthenticationUnavailableError, Authenticator
+from controlplane.flows.authenticate import AuthenticationError, AuthenticationUnavailableError, Authenticator, Principal
 from controlplane.flows.bootstrap import bootstrap
 from controlplane.flows.manage_tokens import remove_token
 from controlplane.flows.tenant_access import Reach
@@ -56,6 +56,21 @@ async def test_a_project_that_was_made_a_moment_ago_is_there_with_its_token(data
         token = await bootstrapped(replica.database)
         principal = await replica.authenticator.authenticate(token)
         assert replica.authenticator.project_of(principal, None).slug == "demo"
+
+
+async def test_nobody_meets_a_new_token_before_its_project(database_url: str) -> None:
+    """Two requests: the second comes while the first waits for the reading of the projects."""
+    async with replica_on(database_url) as replica:
+        await replica.directory.refresh()
+        token = await bootstrapped(replica.database)
+        requests: set[asyncio.Task[Principal]] = set()
+        async with replica.directory._refreshing:
+            for _ in range(2):
+                requests.add(asyncio.create_task(replica.authenticator.authenticate(token)))
+                done, _ = await asyncio.wait(requests, timeout=0.3)
+                assert done == set()
+        for request in requests:
+            assert replica.authenticator.project_of(await request, None).slug == "demo"
 
 
 async def test_a_token_that_was_looked_up_while_the_others_are_confirmed_is_not_taken_for_deleted(database_url: str) -> None:
