@@ -98,11 +98,14 @@ class Enforcer:
         """Allocations of denied credentials, the moment coturn's log tells of them. Never returns."""
         try:
             while True:
+                lives = self._supervisor.lives
                 news = self._log_end.news()
                 if not self._denials.held:
                     await asyncio.sleep(DENIAL_SECONDS)
                     continue
                 for _, event in self._lines.events(news):
+                    if lives != self._supervisor.lives or self._supervisor.state != "running":
+                        break  # another coturn begins its numbers anew: the list of live allocations tells
                     if isinstance(event, Started) and denied_users((event.username,), self._denials.held):
                         await self._end(Cut(session_id=event.session_id, username=event.username, reason="revoked"))
                 await asyncio.sleep(HOT_COMEBACK_SECONDS if time.monotonic() < self._hot_until else COMEBACK_SECONDS)
