@@ -147,6 +147,7 @@ class Node:
             probe=self._prober.snapshot(),
             agent_version=AGENT_VERSION,
             denied_up_to=self._usage.enforcer.denied_up_to,
+            allocations_started=self._usage.started,
         )
 
     def goodbye(self, reason: str) -> LeaveRequest:

@@ -25,6 +25,7 @@ from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
@@ -32,7 +33,9 @@ from controlplane.flows.rate_limit import RateLimiter
 from controlplane.flows.retention import Kept, Retention
 from controlplane.flows.revoke import RevocationKeeper, Revoker
 from controlplane.flows.send_webhooks import WebhookSender
+from controlplane.flows.share_placements import PlacementSharer
 from controlplane.flows.token_uses import TokenUses
+from controlplane.flows.view_file import ViewFile
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.flows.webhook_target import Targets
 from controlplane.geoip import DEFAULT_DATABASE, Locator
@@ -46,7 +49,9 @@ from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.leadership import Leadership
 from controlplane.postgres_store.records import records_database
 from controlplane.postgres_store.retention import retention_database
+from controlplane.redis_store.conversion import ConversionStore
 from controlplane.redis_store.live_state import LiveState
+from controlplane.redis_store.placements import PlacementStream
 from controlplane.redis_store.quotas import ReachedQuotas
 from controlplane.redis_store.rate_limits import RateLimits
 from controlplane.settings import Settings
@@ -77,7 +82,7 @@ class _FleetReader:
 
     def _fleet_changed(self) -> None:
         self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
-        self.keeper.directory_changed()
+        self.keeper.rebuild()
 
     async def start(self) -> None:
         """One try at everything, so that a healthy start is ready at once."""
@@ -91,23 +96,23 @@ class _FleetReader:
         await self.database.close()
 
 
-async def _update_gauges(services: Services, shipper: Shipper) -> None:
+async def _update_gauges(services: Services, shipper: Shipper, sharer: PlacementSharer) -> None:
     """Gauges that are derived, every few seconds."""
     metrics, keeper = services.metrics, services.keeper
     loop = asyncio.get_running_loop()
     shipped = rejected = 0
     while True:
-        states = keeper.view.states(now=loop.time())
         metrics.nodes.clear()
         metrics.eligible_nodes.clear()
-        for region in keeper.view.regions:
-            metrics.eligible_nodes.labels(region).set(0)
-        for state in states:
-            metrics.nodes.labels(state.node.region, state.verdict.health.value).inc()
-            if state.eligible:
-                metrics.eligible_nodes.labels(state.node.region).inc()
+        for (region, health), count in keeper.view.health_counts().items():
+            if count:
+                metrics.nodes.labels(region, health).set(count)
+        for region, count in keeper.view.eligible_counts().items():
+            metrics.eligible_nodes.labels(region).set(count)
         if keeper.read_at is not None:
             metrics.view_age_seconds.set(loop.time() - keeper.read_at)
+        metrics.view_held.set(keeper.view.table.held)
+        metrics.placements_alone.set(sharer.alone)
         metrics.journal_backlog_bytes.set(services.journal.backlog_bytes)
         metrics.journal_shipped.inc(shipper.shipped_records - shipped)
         metrics.journal_rejected.inc(shipper.rejected_records - rejected)
@@ -175,9 +180,14 @@ async def serve_api(settings: Settings) -> None:
         webhooks=WebhookManager(reader.database, WebhookSecrets(settings.master_key), targets),
         metrics=Metrics(),
     )
+    sharer = PlacementSharer(PlacementStream.connect(settings.redis_url), reader.keeper.view, lambda: services.limiter.replicas)
+    view_file = ViewFile(settings.state_dir / "fleet-view", reader.keeper)
+    conversion = ConversionWatch(ConversionStore.connect(settings.redis_url), reader.keeper.view)
     if settings.metrics_port:
         services.metrics.serve(settings.metrics_host, settings.metrics_port)
-    await asyncio.gather(reader.start(), services.limiter.start(), denials.read(), services.quotas.read_once())
+    await asyncio.gather(
+        reader.start(), services.limiter.start(), denials.read(), services.quotas.read_once(), conversion.read_once()
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(services),
@@ -196,6 +206,8 @@ async def serve_api(settings: Settings) -> None:
             backlog=2048,
         )
     )
+    view_file.load_if_blind()
+    reader.keeper.rebuild()
     # uvicorn stops at the signal by itself and then raises it once more: without a handler of ours that would be the end,
     # before the journal is shipped.
     _on_stop(lambda: setattr(server, "should_exit", True))
@@ -213,7 +225,10 @@ async def serve_api(settings: Settings) -> None:
         services.limiter.run(),
         denials.run(),
         services.quotas.run(),
-        _update_gauges(services, shipper),
+        sharer.run(),
+        conversion.run(),
+        view_file.run(),
+        _update_gauges(services, shipper, sharer),
         _reload_geoip(locator, services.metrics),
     ]
     async with background(loops):
@@ -224,7 +239,17 @@ async def serve_api(settings: Settings) -> None:
     journal.release(remove=drained)
     targets.close()
     log.info("api_stopped", journal_shipped=drained)
-    for each in (services.limiter, services.quotas, revocation_database, usage_database, shipping_database, records, reader):
+    for each in (
+        services.limiter,
+        services.quotas,
+        sharer,
+        conversion,
+        revocation_database,
+        usage_database,
+        shipping_database,
+        records,
+        reader,
+    ):
         await each.close()
 
 
@@ -236,10 +261,13 @@ async def run_jobs(settings: Settings) -> None:
         metrics.serve(settings.metrics_host, settings.metrics_port)
     await reader.start()
     revocation_database = Database(settings.database_url, connections=2, statement_seconds=60.0)
+    webhook_database = Database(settings.database_url, acquire_seconds=5.0, statement_seconds=10.0)
     reached_quotas = ReachedQuotas.connect(settings.redis_url)
     revocations = RevocationKeeper(revocation_database, reader.keeper)
     quotas = QuotaKeeper(reader.database, reached_quotas, reader.keeper)
-    webhook_database = Database(settings.database_url, acquire_seconds=5.0, statement_seconds=10.0)
+    conversion_store = ConversionStore.connect(settings.redis_url)
+    learning_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
+    conversion = ConversionLearner(learning_database, conversion_store)
     targets = Targets(settings.webhook_private_targets)
     webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
 
@@ -254,17 +282,22 @@ async def run_jobs(settings: Settings) -> None:
     def jobs_of(epoch: int) -> list[Job]:
         retention = Retention(retention_store, kept)
         webhooks = WebhookSender(webhook_database, targets, webhook_secrets, metrics, epoch=epoch)
-        return jobs_of_term(reader.database, reader.keeper, metrics, webhooks, revocations, quotas, retention, epoch)
+        return jobs_of_term(reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, epoch)
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
     stopped = asyncio.Event()
     _on_stop(stopped.set)
     log.info("jobs_started", version=__version__)
-    async with background([reader.directory.run(), *reader.keeper.loops(), runner.run()]):
+    # It places nothing, and hears what the replicas do: it judges nodes by the same as they.
+    sharer = PlacementSharer(PlacementStream.connect(settings.redis_url), reader.keeper.view, lambda: 1)
+    async with background([reader.directory.run(), *reader.keeper.loops(), sharer.run(), runner.run()]):
         await stopped.wait()
     targets.close()
-    for each in (retention_store, webhook_database, reached_quotas, revocation_database, reader):
-        await each.close()
+    for store in (sharer, reached_quotas, conversion_store):
+        await store.close()
+    for database in (retention_store, webhook_database, learning_database, revocation_database):
+        await database.close()
+    await reader.close()
     log.info("jobs_stopped")
 
 

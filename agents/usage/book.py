@@ -76,6 +76,8 @@ class Book:
     boot_changed: bool = False
     unplaced: dict[str, Allocation] = field(default_factory=dict)
     """Those that live and whose client or transport nobody told yet."""
+    started: int = 0
+    """How many began, as far as this run of the agent has read."""
     cuts: dict[str, CutReason] = field(default_factory=dict)
     """Sessions that were ended before the log told of them."""
 
@@ -169,6 +171,7 @@ class Book:
     def _start(self, event: Started) -> None:
         if self.boot is None or is_probe(event.username):
             return
+        self.started += 1
         known = self.allocations.get(event.session_id)
         if known is not None:
             # The same 5-tuple allocated anew before coturn had closed it: for coturn the session goes on.

@@ -68,6 +68,11 @@ class Usage:
         )
 
     @property
+    def started(self) -> int:
+        """Allocations that clients made in this run of the agent."""
+        return self._book.started
+
+    @property
     def denied(self) -> int:
         return len(self._denials.held)
 

@@ -160,6 +160,7 @@ def _selection(issued: Issued, trace: Trace) -> SelectionView:
     return SelectionView(
         region=issued.region,
         reason=issued.reason.value,
+        node_reason=issued.node_reason.value,
         regions=[
             RegionTried(
                 region=each.region,

@@ -43,7 +43,7 @@ def readiness_of(services: Services) -> Readiness:
     reasons, degraded = [], []
     if services.directory.version == 0:
         reasons.append("The regions and nodes have not been read from PostgreSQL yet.")
-    if services.keeper.read_at is None:
+    if not services.keeper.knows_the_fleet:
         reasons.append("The fleet's state has not been read from Redis yet.")
     if services.journal.failure is not None:
         reasons.append(f"The journal cannot be written: {services.journal.failure}.")
@@ -51,8 +51,10 @@ def readiness_of(services: Services) -> Readiness:
         reasons.append("The journal is full.")
     if abs(services.directory.clock_offset_seconds) > _CLOCK_OFFSET_LIMIT_SECONDS:
         reasons.append(f"This clock is {services.directory.clock_offset_seconds:+.1f} s off PostgreSQL's.")
-    if services.keeper.read_at is not None and not services.keeper.seeing:
+    if services.keeper.knows_the_fleet and not services.keeper.seeing:
         degraded.append("Redis does not answer.")
+    if services.keeper.view.table.held and services.keeper.seeing:
+        degraded.append("Most of the fleet is silent at once: silence removes no node for now.")
     if services.directory.failing:
         degraded.append("PostgreSQL does not answer.")
     return Readiness(ready=not reasons, reasons=reasons, degraded=degraded)

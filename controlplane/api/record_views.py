@@ -36,6 +36,7 @@ def to_credential(record: CredentialRecord) -> CredentialView:
         region=record.region,
         node_ids=record.node_ids,
         selection=record.selection,
+        node_selection=record.node_selection,
         degraded=record.degraded,
         fixed_region=record.fixed_region,
         preferred_region=record.preferred_region,

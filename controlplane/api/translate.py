@@ -63,6 +63,7 @@ def to_report(
         agent_version=beat.agent_version,
         coturn_started_age_seconds=beat.coturn.started_age_seconds,
         denied_up_to=beat.denied_up_to,
+        allocations_started=beat.allocations_started,
     )
 
 

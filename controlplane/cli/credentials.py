@@ -95,7 +95,7 @@ def _explain(selection: SelectionView) -> None:
             for each in selection.regions
         ],
     )
-    typer.echo()
+    typer.echo(f"\nnode: {selection.node_reason}")
     print_table(
         columns_of("node!0 utilisation>1"),
         [[each.node_id, say("utilisation", each.utilisation)] for each in selection.nodes],

@@ -36,6 +36,6 @@ def derive_ineligibility(
             reasons.append(Ineligibility.SECRET_MISSING)
         if not record.report.listeners:
             reasons.append(Ineligibility.LISTENER_MISSING)
-    if utilisation >= policy.eligible_below_utilisation:
+    if utilisation >= policy.overload_limit_utilisation:
         reasons.append(Ineligibility.SATURATED)
     return tuple(reasons)

@@ -21,20 +21,27 @@ class Verdict:
 
 
 def derive_health(
-    record: NodeRecord | None, *, age_seconds: float, interval_seconds: float, silence_held: bool = False, policy: Policy
+    record: NodeRecord | None,
+    *,
+    age_seconds: float,
+    interval_seconds: float,
+    silence_held: bool = False,
+    unproductive: bool = False,
+    policy: Policy,
 ) -> Verdict:
     """Health of a node whose newest record is `age_seconds` old.
 
-    Explicit bad news counts at any age. Silence makes suspect, then down, unless `silence_held`: then it removes nobody.
+    Explicit bad news counts at any age. Silence makes suspect, then down, unless `silence_held`: then it removes nobody. A node
+    that is `unproductive` (see rebuild) is suspect, however well it reports.
     """
     if record is None:
         return Verdict(health=Health.UNKNOWN, reason=HealthReason.NEVER_REPORTED, detail="No heartbeat has arrived yet.")
     bad = bad_news(record.report, policy=policy)
     if bad is not None:
-        starting = bad is HealthReason.PROBE_MISSING and age_seconds <= policy.down_after_intervals * interval_seconds
+        starting = bad is HealthReason.PROBE_MISSING and age_seconds <= policy.lease_seconds(interval_seconds)
         return Verdict(health=Health.UNKNOWN if starting else Health.DOWN, reason=bad, detail=_bad_news_in_words(record, bad))
-    late = age_seconds > policy.suspect_after_intervals * interval_seconds
-    if not silence_held and age_seconds > policy.down_after_intervals * interval_seconds:
+    late = age_seconds > policy.late_after_seconds(interval_seconds)
+    if not silence_held and age_seconds > policy.lease_seconds(interval_seconds):
         return Verdict(health=Health.DOWN, reason=HealthReason.LEASE_EXPIRED, detail=f"Silent for {age_seconds:.0f} s.")
     if record.good_streak < policy.good_reports_to_return:
         return Verdict(health=Health.UNKNOWN, reason=HealthReason.RETURNING, detail="Waiting for a second good report.")
@@ -44,6 +51,12 @@ def derive_health(
         )
     if late:
         return Verdict(health=Health.SUSPECT, reason=HealthReason.REPORT_LATE, detail=f"Silent for {age_seconds:.0f} s.")
+    if unproductive:
+        return Verdict(
+            health=Health.SUSPECT,
+            reason=HealthReason.UNPRODUCTIVE,
+            detail="It was given many clients, and reports no new allocation: is coturn reachable from outside?",
+        )
     return Verdict(health=Health.UP, reason=HealthReason.REPORTING)
 
 

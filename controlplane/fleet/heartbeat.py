@@ -48,7 +48,7 @@ def accept(
         previous is not None
         and previous.good_streak > 0
         and previous.report.coturn_boot_id == report.coturn_boot_id
-        and silence_seconds <= policy.down_after_intervals * interval_seconds
+        and silence_seconds <= policy.lease_seconds(interval_seconds)
     )
     if previous is not None and unbroken and report.probe is None and previous.report.probe is not None:
         # A restarted agent that adopted the same coturn has not probed it yet: the last probe stands, and grows old.

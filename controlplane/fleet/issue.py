@@ -22,7 +22,7 @@ class Issue(msgspec.Struct, frozen=True, kw_only=True):
     secret_versions: tuple[int, ...]
     """One per node."""
     selection: str
-    """selection.Reason."""
+    """selection.Reason: why that region."""
     degraded: bool
     """Chosen on a held view."""
     initiator_client: str | None = None
@@ -31,3 +31,5 @@ class Issue(msgspec.Struct, frozen=True, kw_only=True):
     client_address: str | None = None
     fixed_region: str | None = None
     preferred_region: str | None = None
+    node_selection: str = ""
+    """selection.NodeReason: how its nodes were chosen."""

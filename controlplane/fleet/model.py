@@ -26,6 +26,8 @@ class HealthReason(StrEnum):
     RETURNING = "returning"
     """Good again, but not yet for two reports in a row since its start, its death or its silence."""
     REPORT_LATE = "report_late"
+    UNPRODUCTIVE = "unproductive"
+    """It was given many clients and reports no new allocation."""
     LEASE_EXPIRED = "lease_expired"
     COTURN_DEAD = "coturn_dead"
     PROBE_MISSING = "probe_missing"
@@ -179,6 +181,8 @@ class Report:
     """This report's own measurement, transit and our delay included; None before it was taken in."""
     denied_up_to: int = 0
     """The highest number of a denial that the node enforces; 0: none."""
+    allocations_started: int | None = None
+    """By clients, in this run of the agent. None: it does not count them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,36 +1,37 @@
-"""What selection looks at: per region, the selectable nodes in arrays prepared for drawing. Rebuilt about once a second."""
+"""What selection looks at: the selectable nodes of every region in lists prepared for drawing. Rebuilt about once a second."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import accumulate
 
+from controlplane.fleet.columns import Contender
 from controlplane.fleet.model import Region
 
 Draw = Callable[[], float]
 """A number drawn evenly from [0, 1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
-    """A node that may be selected, with what scoring it needs."""
+@dataclass(slots=True, kw_only=True)
+class ContenderLists:
+    """All regions' contenders one after the other, a region's together. Loads are reported plus in flight, and grow in place."""
 
-    node_id: str
-    stun_urls: list[str]
-    turn_urls: list[str]
-    secret_version: int
-    safe_bits_per_second: float
-    safe_allocations: float
-    bits_per_second: float
-    """Reported plus in flight."""
-    allocations: float
-    reported_allocations: float
-    packet_utilisation: float
-    cpu_utilisation: float
-    slow_start: float
-    """1, or less while the node has only just returned."""
+    contenders: list[Contender]
+    cumulative: list[float]
+    """Of safe capacity x slow start, which nodes are drawn by."""
+    safe_bits_per_second: list[float]
+    safe_allocations: list[float]
+    bits_per_second: list[float]
+    allocations: list[float]
+    other_fill: list[float]
+    """The fuller of packets and CPU, which no placement changes."""
+    firm_fill: list[float]
+    """The fuller of packets and reported allocations: what regions are refused by beside the bits, see load."""
+    overdue: list[bool]
+    """Its report should have come already: it is chosen when all that were drawn are so."""
+    stale: list[bool]
+    """Held while silent for so long that its load is unknown."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,80 +43,80 @@ class RegionTable:
     """Some node of it is up or suspect."""
     saturated: bool
     """Some node of it would be eligible if it were not full."""
-    contenders: tuple[Contender, ...]
-    """Of the best health there is: suspect nodes only when there is no other. Those above the overload limit are left out."""
+    suspects: bool = False
+    """Its contenders are suspect: it has nothing better."""
+    overfull: bool = False
+    """Its contenders are above the utilisation up to which nodes are offered: it has nothing emptier."""
+    lists: ContenderLists
+    start: int
+    end: int
+    """Its contenders' places in the lists."""
+    size: int = field(init=False)
     safe_bits_per_second: float = 0.0
-    _weighted_load: float = 0.0
-    _cumulative: list[float] = field(default_factory=list)
-    _bits: list[float] = field(default_factory=list)
-    _allocations: list[float] = field(default_factory=list)
+    weighted_load: float = 0.0
+    """Sum of utilisation by traffic x safe capacity."""
 
     def __post_init__(self) -> None:
-        self._cumulative = list(accumulate(each.safe_bits_per_second * each.slow_start for each in self.contenders))
-        self._bits = [each.bits_per_second for each in self.contenders]
-        self._allocations = [each.allocations for each in self.contenders]
-        self.safe_bits_per_second = sum(each.safe_bits_per_second for each in self.contenders)
-        self._weighted_load = sum(self._relaying(index) * each.safe_bits_per_second for index, each in enumerate(self.contenders))
+        self.size = self.end - self.start
+
+    @property
+    def contenders(self) -> list[Contender]:
+        """Of the best health there is: suspect nodes only when there is no other. Those above the overload limit are left out."""
+        return self.lists.contenders[self.start : self.end]
 
     @property
     def utilisation(self) -> float:
         """How full the contenders are with traffic, weighted by their safe capacity; infinite when there are none."""
-        return self._weighted_load / self.safe_bits_per_second if self.contenders else float("inf")
+        return self.weighted_load / self.safe_bits_per_second if self.safe_bits_per_second else float("inf")
 
     def score(self, index: int, bits_per_second: float = 0.0, allocations: float = 0.0) -> float:
-        """The utilisation that the contender would have with that much more."""
-        each = self.contenders[index]
+        """The utilisation that the contender at that place would have with that much more."""
+        lists = self.lists
         return max(
-            (self._bits[index] + bits_per_second) / each.safe_bits_per_second,
-            (self._allocations[index] + allocations) / each.safe_allocations,
-            each.packet_utilisation,
-            each.cpu_utilisation,
-        )
-
-    def _relaying(self, index: int) -> float:
-        """The part of it that regions are compared and refused by: see load.refusing_utilisation."""
-        each = self.contenders[index]
-        return max(
-            self._bits[index] / each.safe_bits_per_second,
-            each.reported_allocations / each.safe_allocations,
-            each.packet_utilisation,
+            (lists.bits_per_second[index] + bits_per_second) / lists.safe_bits_per_second[index],
+            (lists.allocations[index] + allocations) / lists.safe_allocations[index],
+            lists.other_fill[index],
         )
 
     def sample(self, count: int, draw: Draw) -> list[int]:
-        """Indices of up to `count` different contenders, drawn by safe capacity x slow start, without replacement."""
-        size = len(self.contenders)
-        if size <= count:
-            return list(range(size))
+        """Places of up to `count` different contenders, drawn by safe capacity x slow start, without replacement."""
+        start, end = self.start, self.end
+        if end - start <= count:
+            return list(range(start, end))
+        cumulative = self.lists.cumulative
+        base = cumulative[start - 1] if start else 0.0
+        total = cumulative[end - 1] - base
         chosen: list[int] = []
-        total = self._cumulative[-1]
-        excluded: list[tuple[float, float]] = []  # (start, width) of what was drawn already, by start
+        taken: list[tuple[float, float]] = []  # (from, width) of what was drawn already, in order
         for _ in range(count):
-            remaining = total - sum(width for _, width in excluded)
-            point = draw() * remaining
-            for start, width in excluded:
-                if point >= start:
+            point = base + draw() * total
+            for since, width in taken:
+                if point >= since:
                     point += width
-            index = min(bisect_right(self._cumulative, point), size - 1)
+            index = min(bisect_right(cumulative, point, start, end), end - 1)
             if index in chosen:  # a rounding error at a border: the neighbour that is still free
-                index = next(each for each in range(size) if each not in chosen)
+                index = next(each for each in range(start, end) if each not in chosen)
             chosen.append(index)
-            start = self._cumulative[index - 1] if index else 0.0
-            excluded.append((start, self._cumulative[index] - start))
-            excluded.sort()
+            since = cumulative[index - 1] if index else 0.0
+            width = cumulative[index] - since
+            total -= width
+            taken.append((since, width))
+            taken.sort()
         return chosen
 
     def place(self, index: int, bits_per_second: float, allocations: float) -> None:
         """Count a placement, so that the next choice on this table sees it."""
-        before = self._relaying(index)
-        self._bits[index] += bits_per_second
-        self._allocations[index] += allocations
-        self._weighted_load += (self._relaying(index) - before) * self.contenders[index].safe_bits_per_second
+        lists = self.lists
+        safe, firm, bits = lists.safe_bits_per_second[index], lists.firm_fill[index], lists.bits_per_second[index]
+        lists.bits_per_second[index] = bits + bits_per_second
+        lists.allocations[index] += allocations
+        self.weighted_load += (max((bits + bits_per_second) / safe, firm) - max(bits / safe, firm)) * safe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetTable:
-    """All regions as this replica sees them."""
+    """Every region, also those without a node to select."""
 
-    regions: dict[str, RegionTable]
+    regions: dict[str, RegionTable] = field(default_factory=dict)
     held: bool = False
-    """Silence removes nobody now, because this replica cannot see the fleet: answers are marked degraded."""
+    """The fault is ours: silence removes nobody, answers say `degraded`."""

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
-from controlplane.fleet.eligibility import derive_ineligibility, signing_version
+from controlplane.fleet.columns import Columns
+from controlplane.fleet.conversion import Conversion
+from controlplane.fleet.eligibility import derive_ineligibility
 from controlplane.fleet.geography import distance_km, expected_rtt_milliseconds
 from controlplane.fleet.health import Verdict, derive_health
-from controlplane.fleet.ice_urls import stun_urls, turn_urls
-from controlplane.fleet.in_flight import Placements
-from controlplane.fleet.load import SafeCapacity, refusing_utilisation, safe_capacities, utilisation
-from controlplane.fleet.model import Health, Ineligibility, Node, NodeRecord, Region
+from controlplane.fleet.in_flight import Floats, Increment
+from controlplane.fleet.load import SafeCapacity, refusing_utilisation, utilisation
+from controlplane.fleet.model import Ineligibility, Node, NodeRecord, Region
 from controlplane.fleet.policy import Policy
-from controlplane.fleet.selection import RankedRegion
-from controlplane.fleet.table import Contender, FleetTable, RegionTable
+from controlplane.fleet.rebuild import Derived, derive, make_table
+from controlplane.fleet.selection import RankedRegion, Weight
+from controlplane.fleet.silence import Silence
+from controlplane.fleet.table import FleetTable
 
 _RANKINGS_KEPT = 4096
 """Distinct caller places remembered: a country database has about 250, a city one repeats its big cities."""
+
+
+_STRANGERS_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +52,36 @@ class NodeState:
         return not self.ineligibility
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What one replica placed on a node while a certain report was the newest that it knew."""
+
+    node_id: str
+    report: int
+    """See in_flight.report_key()."""
+    bits_per_second: float
+    allocations: float
+    uses: float
+
+
 class FleetView:
     """Mutable; owned by one event loop. `rebuild` makes the table that selection reads."""
 
-    policy: Policy
-    regions: dict[str, Region] = field(default_factory=dict)
-    nodes: dict[str, Node] = field(default_factory=dict)
-    records: dict[str, NodeRecord] = field(default_factory=dict)
-    received: dict[str, float] = field(default_factory=dict)
-    placements: dict[str, Placements] = field(default_factory=lambda: defaultdict(Placements))
-    blind_since: float | None = None
-    """Since when this replica cannot read the others' reports."""
-    table: FleetTable = field(default_factory=lambda: FleetTable(regions={}))
-    _safe: dict[str, tuple[NodeRecord, SafeCapacity]] = field(default_factory=dict)
-    _rankings: dict[tuple[float, float], list[RankedRegion]] = field(default_factory=dict)
+    def __init__(self, *, policy: Policy) -> None:
+        self.policy = policy
+        self.regions: dict[str, Region] = {}
+        self.nodes: dict[str, Node] = {}
+        self.columns = Columns([], [], policy=policy)
+        self.silence = Silence(policy=policy)
+        self.conversion = Conversion()
+        self.seen_at: float | None = None
+        """Up to when the other replicas' reports are known here; None: up to now."""
+        self.own_factor = 1.0
+        """What this replica's own placements stand for: more than 1 while the others' cannot be read."""
+        self.table = FleetTable()
+        self._derived = Derived.of(self.columns)
+        self._strangers: dict[str, tuple[NodeRecord, float]] = {}
+        self._rankings: dict[tuple[float, float], list[RankedRegion]] = {}
 
     @property
     def interval_seconds(self) -> float:
@@ -69,28 +90,93 @@ class FleetView:
     def set_directory(self, regions: Iterable[Region], nodes: Iterable[Node]) -> None:
         """Replace who the nodes and regions are. What a node reported stays; what is known of a forgotten node goes."""
         self.regions = {region.slug: region for region in regions}
-        # In one order everywhere, so that the same draws choose the same node on every replica.
         self.nodes = {node.node_id: node for node in sorted(nodes, key=lambda node: node.node_id)}
-        for known in (self.records, self.received, self.placements, self._safe):
-            for node_id in [each for each in known if each not in self.nodes]:
-                del known[node_id]
+        before = self.columns
+        self.columns = Columns(self.nodes.values(), sorted(self.regions), policy=self.policy)
+        self.columns.take_over(before)
+        for node_id in [each for each in self._strangers if each in self.columns.place_of]:
+            record, received = self._strangers.pop(node_id)
+            self.put_record(node_id, record, received=received)
+        self._derived = Derived.of(self.columns)
         self._rankings.clear()
+
+    def record(self, node_id: str) -> NodeRecord | None:
+        """The node's newest report."""
+        place = self.columns.place_of.get(node_id)
+        return None if place is None else self.columns.records[place]
+
+    def received_at(self, node_id: str) -> float | None:
+        """When it was received."""
+        place = self.columns.place_of.get(node_id)
+        return None if place is None or self.columns.records[place] is None else float(self.columns.received_at[place])
+
+    def records(self) -> dict[str, NodeRecord]:
+        """The newest report of every node that has one."""
+        return {
+            node.node_id: record
+            for node, record in zip(self.columns.nodes, self.columns.records, strict=True)
+            if record is not None
+        }
 
     def put_record(self, node_id: str, record: NodeRecord, *, received: float) -> None:
         """A report, from this replica's own ear or another's. An older one than is known changes nothing."""
-        known = self.records.get(node_id)
-        if known is not None and (self.received[node_id] > received or _same_report(known, record)):
+        place = self.columns.place_of.get(node_id)
+        if place is None:
+            # Of a node that was made a moment ago, or before the directory was read at all: kept until it is known.
+            self._strangers.pop(node_id, None)
+            self._strangers[node_id] = (record, received)
+            if len(self._strangers) > _STRANGERS_KEPT:
+                del self._strangers[next(iter(self._strangers))]
             return
-        self.records[node_id] = record
-        self.received[node_id] = received
-        if node_id in self.placements:
-            self.placements[node_id].reported(received)
+        known = self.columns.records[place]
+        if known is None or not (self.columns.received_at[place] > received or _same_report(known, record)):
+            self.columns.put(place, record, received=received)
 
-    def place(self, node_id: str, *, now: float, bits_per_second: float, allocations: float) -> None:
-        self.placements[node_id].place(now, bits_per_second, allocations)
+    def place(self, node_id: str, weight: Weight) -> None:
+        """Credentials for that node were issued: they are in flight until its reports show them."""
+        place = self.columns.place_of.get(node_id)
+        if place is not None:
+            self.columns.in_flight.place(place, weight.bits_per_second, weight.allocations, weight.uses)
+
+    def unshared(self, limit: int) -> list[Placed]:
+        """What this replica placed and the others do not know of yet; at most `limit`, the rest next time."""
+        nodes = self.columns.nodes
+        return [
+            Placed(
+                node_id=nodes[each.node].node_id,
+                report=each.report,
+                bits_per_second=each.bits_per_second,
+                allocations=each.allocations,
+                uses=each.uses,
+            )
+            for each in self.columns.in_flight.unshared(limit)
+        ]
+
+    def shared(self, placed: Iterable[Placed]) -> None:
+        """The others know of these now."""
+        self.columns.in_flight.shared(self._increments(placed))
+
+    def told(self, placed: Iterable[Placed]) -> None:
+        """What another replica placed."""
+        self.columns.in_flight.told(self._increments(placed))
+
+    def _increments(self, placed: Iterable[Placed]) -> list[Increment]:
+        place_of = self.columns.place_of
+        return [
+            Increment(
+                node=place,
+                report=each.report,
+                bits_per_second=each.bits_per_second,
+                allocations=each.allocations,
+                uses=each.uses,
+            )
+            for each in placed
+            if (place := place_of.get(each.node_id)) is not None
+        ]
 
     def silence_held(self, now: float) -> bool:
-        return self.blind_since is not None and now - self.blind_since <= self.policy.silence_hold_seconds
+        """Whether some node's silence does not count now."""
+        return self.silence.held_share(now=now) > 0
 
     def rank(self, latitude: float, longitude: float) -> list[RankedRegion]:
         """All regions by expected RTT from that place, nearest first."""
@@ -114,100 +200,77 @@ class FleetView:
             self._rankings[key] = ranked
         return ranked
 
-    def state(self, node: Node, *, now: float) -> NodeState:
-        """What is known of one node, and what follows from it."""
-        record = self.records.get(node.node_id)
-        age = None if record is None else max(0.0, now - self.received[node.node_id])
-        verdict = derive_health(
-            record,
-            age_seconds=age or 0.0,
+    def rebuild(self, *, now: float, wall: datetime) -> FleetTable:
+        """Derive everything anew and make it the table that selection reads. `wall` is for slow start alone."""
+        self._derived = derive(
+            self.columns,
+            self.silence,
+            now=now,
+            wall=wall.timestamp(),
+            seen_at=now if self.seen_at is None else self.seen_at,
             interval_seconds=self.interval_seconds,
-            silence_held=self.silence_held(now),
+            own_factor=self.own_factor,
             policy=self.policy,
         )
-        fill, refusing, safe = 0.0, 0.0, None
-        if record is not None:
-            safe = self._safe_capacities(node.node_id, record)
-            bits, allocations = self._in_flight(node.node_id, now)
-            fill = utilisation(record.report.load, safe, in_flight_bits=bits, in_flight_allocations=allocations)
-            refusing = refusing_utilisation(record.report.load, safe, in_flight_bits=bits)
-        reasons = derive_ineligibility(node, record, verdict, utilisation=fill, policy=self.policy)
+        self.table = make_table(self.columns, self._derived, self.regions, held=self.silence_held(now), policy=self.policy)
+        return self.table
+
+    def health_counts(self) -> dict[tuple[str, str], int]:
+        """How many nodes of (region, health) there were at the last rebuild."""
+        return self._derived.health_counts(self.columns)
+
+    def eligible_counts(self) -> dict[str, int]:
+        """How many eligible nodes each region had at the last rebuild."""
+        return self._derived.eligible_counts(self.columns, policy=self.policy)
+
+    def state(self, node: Node, *, now: float) -> NodeState:
+        """What is known of one node, and what follows from it."""
+        return self._state(node, now, self.columns.in_flight.totals(now=now, own_factor=self.own_factor))
+
+    def states(self, *, now: float) -> list[NodeState]:
+        """Of every node, by id."""
+        in_flight = self.columns.in_flight.totals(now=now, own_factor=self.own_factor)
+        return [self._state(node, now, in_flight) for node in self.nodes.values()]
+
+    def _state(self, node: Node, now: float, in_flight: tuple[Floats, Floats]) -> NodeState:
+        place = self.columns.place_of.get(node.node_id)
+        record = None if place is None else self.columns.records[place]
+        if place is None or record is None:
+            verdict = derive_health(None, age_seconds=0.0, interval_seconds=self.interval_seconds, policy=self.policy)
+            return NodeState(
+                node=node,
+                record=None,
+                age_seconds=None,
+                verdict=verdict,
+                ineligibility=derive_ineligibility(node, None, verdict, utilisation=0.0, policy=self.policy),
+                utilisation=0.0,
+                refusing_utilisation=0.0,
+                safe=None,
+            )
+        age = max(0.0, now - float(self.columns.received_at[place]))
+        verdict = derive_health(
+            record,
+            age_seconds=age,
+            interval_seconds=self.interval_seconds,
+            silence_held=bool(self.silence.held_share(now=now) > self.columns.release_order[place]),
+            unproductive=bool(self.columns.suspected_until[place] > now),
+            policy=self.policy,
+        )
+        safe = self.columns.safe[place]
+        if safe is None:
+            raise ValueError(f"Node {node.node_id} has a report and no capacity.")
+        bits, allocations = (float(each[place]) for each in in_flight)
+        fill = utilisation(record.report.load, safe, in_flight_bits=bits, in_flight_allocations=allocations)
         return NodeState(
             node=node,
             record=record,
             age_seconds=age,
             verdict=verdict,
-            ineligibility=reasons,
+            ineligibility=derive_ineligibility(node, record, verdict, utilisation=fill, policy=self.policy),
             utilisation=fill,
-            refusing_utilisation=refusing,
+            refusing_utilisation=refusing_utilisation(record.report.load, safe, in_flight_bits=bits),
             safe=safe,
         )
-
-    def states(self, *, now: float) -> list[NodeState]:
-        return [self.state(node, now=now) for node in self.nodes.values()]
-
-    def rebuild(self, *, now: float, wall: datetime) -> FleetTable:
-        """Derive everything anew and make it the table that selection reads. `wall` is for slow start alone."""
-        members: dict[str, list[NodeState]] = {slug: [] for slug in self.regions}
-        for node in self.nodes.values():
-            if node.region in members:
-                members[node.region].append(self.state(node, now=now))
-        self.table = FleetTable(
-            regions={slug: self._region_table(self.regions[slug], states, now, wall) for slug, states in members.items()},
-            held=self.silence_held(now),
-        )
-        return self.table
-
-    def _region_table(self, region: Region, states: list[NodeState], now: float, wall: datetime) -> RegionTable:
-        placeable = [state for state in states if set(state.ineligibility) <= {Ineligibility.SATURATED}]
-        best = [state for state in placeable if state.verdict.health is Health.UP] or placeable
-        usable = [state for state in best if state.eligible] or [
-            state for state in best if state.refusing_utilisation < self.policy.overload_limit_utilisation
-        ]
-        return RegionTable(
-            region=region,
-            online=any(state.verdict.health in {Health.UP, Health.SUSPECT} for state in states),
-            saturated=bool(placeable),
-            contenders=tuple(self._contender(state, now, wall) for state in usable),
-        )
-
-    def _contender(self, state: NodeState, now: float, wall: datetime) -> Contender:
-        record, safe, policy = state.record, state.safe, self.policy
-        version = signing_version(state.node, record)
-        if record is None or safe is None or version is None:
-            raise ValueError(f"Node {state.node.node_id} was called eligible without a report or a secret.")
-        bits, allocations = self._in_flight(state.node.node_id, now)
-        proved = 0.0 if record.proved_at is None else (wall - record.proved_at).total_seconds()
-        return Contender(
-            node_id=state.node.node_id,
-            stun_urls=stun_urls(record.report.listeners),
-            turn_urls=turn_urls(record.report.listeners, limit=policy.max_turn_urls),
-            secret_version=version,
-            safe_bits_per_second=safe.bits_per_second,
-            safe_allocations=safe.allocations,
-            bits_per_second=record.report.load.bits_per_second + bits,
-            allocations=record.report.load.allocations + allocations,
-            reported_allocations=record.report.load.allocations,
-            packet_utilisation=record.report.load.packets_per_second / safe.packets_per_second,
-            cpu_utilisation=record.report.load.cpu_ratio / safe.cpu_ratio,
-            slow_start=min(
-                1.0, policy.slow_start_floor + (1 - policy.slow_start_floor) * max(0.0, proved) / policy.slow_start_seconds
-            ),
-        )
-
-    def _safe_capacities(self, node_id: str, record: NodeRecord) -> SafeCapacity:
-        cached = self._safe.get(node_id)
-        if cached is not None and (cached[0] is record or cached[0].report.capacity == record.report.capacity):
-            return cached[1]
-        safe = safe_capacities(record.report.capacity, policy=self.policy)
-        self._safe[node_id] = (record, safe)
-        return safe
-
-    def _in_flight(self, node_id: str, now: float) -> tuple[float, float]:
-        placements = self.placements.get(node_id)
-        if placements is None:
-            return 0.0, 0.0
-        return placements.in_flight(now, last_report_at=self.received.get(node_id, now))
 
 
 def _same_report(known: NodeRecord, other: NodeRecord) -> bool:

@@ -34,12 +34,12 @@ async def authenticate_node(directory: Directory, bearer: str | None) -> Node:
 def accept_heartbeat(keeper: FleetKeeper, node: Node, report: Report) -> bool:
     """Take a report in. False when it is a duplicate or was overtaken: it renews nothing."""
     view = keeper.view
-    previous = view.records.get(node.node_id)
+    previous, heard_at = view.record(node.node_id), view.received_at(node.node_id)
     if is_stale(previous, report):
         return False
     now = time.monotonic()
     # While the silence is ours it breaks no streak either: the node may have reported to another replica all the time.
-    silence = 0.0 if previous is None or view.silence_held(now) else now - view.received[node.node_id]
+    silence = 0.0 if heard_at is None or view.silence_held(now) else now - heard_at
     record = accept(
         previous,
         report,
@@ -59,7 +59,7 @@ def accept_heartbeat(keeper: FleetKeeper, node: Node, report: Report) -> bool:
 
 def accept_goodbye(keeper: FleetKeeper, node: Node, *, boot_id: str, sequence: int, reason: str) -> None:
     """The agent leaves on purpose: the node takes no new clients from now on."""
-    previous = keeper.view.records.get(node.node_id)
+    previous = keeper.view.record(node.node_id)
     if previous is None or previous.report.boot_id != boot_id:
         return
     record = say_goodbye(previous, sequence=max(sequence, previous.report.sequence + 1), received_at=datetime.now(UTC))

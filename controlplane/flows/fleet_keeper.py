@@ -20,6 +20,7 @@ _EARLY_REBUILD_SECONDS = 0.1
 """News that changes a node's health is acted on this soon, not at the next full second."""
 _WRITE_GATHER_SECONDS = 0.005
 """Heartbeats of so many seconds share one write."""
+_RECORDS_AT_ONCE = 100
 _STALL_SECONDS = 3.0
 """An event loop that stood still for this long has not heard the heartbeats of that time: it judges nobody by them."""
 
@@ -40,6 +41,17 @@ class FleetKeeper:
         """Monotonic: the last good reading of Redis."""
         self._seeing_since: float | None = None
         self._write_failing = False
+        self._old_view = False
+
+    @property
+    def knows_the_fleet(self) -> bool:
+        """Whether there is a view to issue from: of Redis, or of a disk while Redis is away."""
+        return self.read_at is not None or self._old_view
+
+    def began_with_an_old_view(self, *, written_at: float) -> None:
+        """The view was loaded from a disk. It was good at `written_at`, monotonic: silence is held since then."""
+        self._old_view = True
+        self.view.silence.blind_since = written_at
 
     @property
     def seeing(self) -> bool:
@@ -52,7 +64,7 @@ class FleetKeeper:
 
     @property
     def _late_seconds(self) -> float:
-        return self.view.policy.suspect_after_intervals * self.view.interval_seconds
+        return self.view.policy.late_after_seconds(self.view.interval_seconds)
 
     def heard(self, node_id: str, record: NodeRecord, *, news: bool) -> None:
         """A report that reached this replica: seen here at once, by the others after their next reading."""
@@ -74,39 +86,42 @@ class FleetKeeper:
         try:
             changes = await self._live.changed_since(self._cursor)
         except LiveStateUnavailableError as error:
-            if self._seeing_since is not None or self.view.blind_since is None:
+            if self._seeing_since is not None or self.view.silence.blind_since is None:
                 log.warning("fleet_view_blind", reason=str(error))
             self._seeing_since = None
-            if self.view.blind_since is None:
-                self.view.blind_since = self.read_at if self.read_at is not None else before
+            if self.view.silence.blind_since is None:
+                self.view.silence.blind_since = self.read_at if self.read_at is not None else before
             return False
         if self._seeing_since is None:
-            if self.view.blind_since is not None:
-                log.info("fleet_view_seeing", blind_seconds=round(before - self.view.blind_since, 1))
+            if self.view.silence.blind_since is not None:
+                log.info("fleet_view_seeing", blind_seconds=round(before - self.view.silence.blind_since, 1))
             self._seeing_since = before
         if self.read_at is None and changes.records and min(seen.age_seconds for seen in changes.records) > self._late_seconds:
             # Everybody is late at our first look: it was the control plane that was away. Give them the time of a lease.
-            self.view.blind_since = before
-        for seen in changes.records:
+            self.view.silence.blind_since = before
+        for number, seen in enumerate(changes.records):
             self.view.put_record(seen.node_id, seen.record, received=before - seen.age_seconds)
+            if number % _RECORDS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # of 10,000 nodes there are 5,000 a second: requests get their turn in between
         if changes.unreadable:
             log.warning("fleet_records_unreadable", count=changes.unreadable)
         self._cursor = changes.cursor
-        self.read_at = before
+        self.read_at = self.view.seen_at = before
         self._maybe_trust_silence(before)
         return True
 
     def _maybe_trust_silence(self, now: float) -> None:
         """After a blindness, silence counts again only when everybody had the time of a lease to be heard."""
         view = self.view
-        if view.blind_since is None or self._seeing_since is None:
+        if view.silence.blind_since is None or self._seeing_since is None:
             return
-        if now - self._seeing_since >= view.policy.down_after_intervals * view.interval_seconds:
-            view.blind_since = None
+        if now - self._seeing_since >= view.policy.lease_seconds(view.interval_seconds):
+            view.silence.blind_since = None
 
     async def _read_forever(self) -> None:
         while True:
             await self.read_once()
+            self._news.set()  # what was read counts from now on, not from the next full second
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _rebuild_forever(self) -> None:
@@ -122,7 +137,7 @@ class FleetKeeper:
             now = time.monotonic()
             if now - last > _STALL_SECONDS + REFRESH_SECONDS:
                 log.warning("event_loop_stalled", seconds=round(now - last, 1))
-                self.view.blind_since = last if self.view.blind_since is None else self.view.blind_since
+                self.view.silence.blind_since = last if self.view.silence.blind_since is None else self.view.silence.blind_since
                 self._seeing_since = now if self._seeing_since is not None else None
             self.rebuild()
             last = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from uuid_utils import uuid7
 from controlplane.fleet.address_privacy import kept_address
 from controlplane.fleet.credentials import Credential, sign
 from controlplane.fleet.issue import Issue
-from controlplane.fleet.selection import RankedRegion, Reason, Refusal, Selection, Trace, select
+from controlplane.fleet.selection import NodeReason, RankedRegion, Reason, Refusal, Selection, Trace, select
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.geoip import Locator
@@ -50,6 +49,7 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     region: str
     reason: Reason
+    node_reason: NodeReason
     degraded: bool
     servers: list[IssuedServer]
     trace: Trace | None
@@ -76,6 +76,7 @@ class IceIssuer:
             fixed=query.fixed_region,
             preferred=query.preferred_region,
             servers=query.servers,
+            weight=view.conversion.weight(str(project.project_id)),
             draw=self._draw,
             policy=policy,
             trace=trace,
@@ -91,6 +92,7 @@ class IceIssuer:
             expires_at=expires_at,
             region=selection.region.region.slug,
             reason=selection.reason,
+            node_reason=selection.node_reason,
             degraded=table.held,
             servers=self._servers(selection, identity, int(expires_at.timestamp())),
             trace=trace,
@@ -107,6 +109,7 @@ class IceIssuer:
                     node_ids=tuple(contender.node_id for contender in selection.contenders),
                     secret_versions=tuple(contender.secret_version for contender in selection.contenders),
                     selection=selection.reason.value,
+                    node_selection=selection.node_reason.value,
                     degraded=table.held,
                     initiator_client=query.initiator_client,
                     receiver_client=query.receiver_client,
@@ -117,15 +120,8 @@ class IceIssuer:
                 )
             )
         )
-        now = time.monotonic()
-        share = len(selection.contenders)
         for contender in selection.contenders:
-            view.place(
-                contender.node_id,
-                now=now,
-                bits_per_second=policy.credential_bits_per_second / share,
-                allocations=policy.credential_allocations / share,
-            )
+            view.place(contender.node_id, selection.share)
         return issued
 
     def _ranked(self, query: IceQuery) -> list[RankedRegion] | None:

@@ -159,5 +159,5 @@ class RevocationKeeper:
 
     async def tidy(self) -> None:
         """Raises DatabaseUnavailableError."""
-        records = self._keeper.view.records
+        records = self._keeper.view.records()
         await tidy(self._database, {node_id: record.report.denied_up_to for node_id, record in records.items()})

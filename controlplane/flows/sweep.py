@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from controlplane.fleet.model import Health
+from controlplane.fleet.model import Health, HealthReason
 from controlplane.fleet.view import NodeState
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.postgres_store.database import Database
@@ -36,7 +36,7 @@ class Sweeper:
 
         Raises DatabaseUnavailableError.
         """
-        if self._keeper.view.silence_held(time.monotonic()) or not self._keeper.seeing:
+        if not self._keeper.seeing:
             return 0  # what we do not see is no news about the fleet
         if self._told is None:
             self._told_regions = await last_region_states(self._database)
@@ -62,6 +62,8 @@ class Sweeper:
             node, health = state.node, state.verdict.health.value
             if state.record is None and node.node_id in told:
                 continue  # this process has only just begun to listen
+            if state.verdict.reason is HealthReason.HELD:
+                continue  # its silence is ours, and no news about it
             was = told.get(node.node_id)
             if was == health:
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
+from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
 from controlplane.flows.revoke import RevocationKeeper
@@ -26,6 +27,7 @@ def jobs_of_term(
     webhooks: WebhookSender,
     revocations: RevocationKeeper,
     quotas: QuotaKeeper,
+    conversion: ConversionLearner,
     retention: Retention,
     epoch: int,
 ) -> list[Job]:
@@ -42,6 +44,7 @@ def jobs_of_term(
         ("revocations", 1.0, revocations.enforce),
         ("tidy_revocations", 30.0, revocations.tidy),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
+        ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),
         ("retention", 600.0, retention.run),
         ("tidy_webhooks", 60.0, webhooks.tidy),

@@ -33,6 +33,7 @@ class _StoredIssue(msgspec.Struct, frozen=True, array_like=True):
     client_address: str | None = None
     fixed_region: str | None = None
     preferred_region: str | None = None
+    node_selection: str = ""
 
 
 _FIELDS = _StoredIssue.__struct_fields__[1:]

@@ -62,6 +62,7 @@ class CredentialRecord:
     region: str
     node_ids: list[UUID]
     selection: str
+    node_selection: str
     degraded: bool
     fixed_region: str | None
     preferred_region: str | None

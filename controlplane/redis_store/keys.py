@@ -16,6 +16,14 @@ REPLICAS: Final = "turnfleet:api:replicas"
 """Sorted set: id of an API process → when it last exchanged rate limits, in milliseconds of Redis' own clock. Members
 that were silent for rate_limits.REPLICA_SECONDS are removed by the others."""
 
+PLACEMENTS: Final = "turnfleet:fleet:placements"
+"""Stream: what replicas placed, each entry (`replica`, the `number` of its batch, `placed`: a list of (node id, report, bits
+per second, allocations, uses) as MessagePack). Entries older than placements.KEPT_SECONDS are trimmed, and the key expires when
+nothing is placed."""
+
+CONVERSION: Final = "turnfleet:fleet:conversion"
+"""String: conversion.Conversion as MessagePack, what credentials were found to bring. Written by the leader; no expiry."""
+
 QUOTAS_REACHED: Final = "turnfleet:quotas:reached"
 """String: the ids of the projects that are at a quota, a list of UUIDs as MessagePack. Written anew by the leader each second;
 expires after quotas.EXPIRE_SECONDS."""

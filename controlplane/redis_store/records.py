@@ -49,6 +49,7 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     coturn_started_age_seconds: float | None = None
     clock_offset_measured_seconds: float | None = None
     denied_up_to: int = 0
+    allocations_started: int | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -102,6 +103,7 @@ def encode_record(record: NodeRecord) -> bytes:
             coturn_started_age_seconds=report.coturn_started_age_seconds,
             clock_offset_measured_seconds=report.clock_offset_measured_seconds,
             denied_up_to=report.denied_up_to,
+            allocations_started=report.allocations_started,
         )
     )
 
@@ -159,6 +161,7 @@ def _to_domain(stored: StoredRecord) -> NodeRecord:
         coturn_started_age_seconds=stored.coturn_started_age_seconds,
         clock_offset_measured_seconds=stored.clock_offset_measured_seconds,
         denied_up_to=stored.denied_up_to,
+        allocations_started=stored.allocations_started,
     )
     return NodeRecord(
         report=report,

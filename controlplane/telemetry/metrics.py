@@ -65,6 +65,12 @@ class Metrics:
         self.view_age_seconds = Gauge(
             "turnfleet_view_age_seconds", "Time since the fleet was last read from Redis.", registry=self.registry
         )
+        self.view_held = Gauge(
+            "turnfleet_view_held", "1 while silence removes no node, because it is our own fault.", registry=self.registry
+        )
+        self.placements_alone = Gauge(
+            "turnfleet_placements_alone", "1 while placements cannot be shared with other replicas.", registry=self.registry
+        )
         self.journal_backlog_bytes = Gauge(
             "turnfleet_journal_backlog_bytes", "Journalled and not yet in PostgreSQL.", registry=self.registry
         )

@@ -126,6 +126,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     protocol_version: int = PROTOCOL_VERSION
     denied_up_to: Count = 0
     """The highest denial number that the node enforces; 0: it holds none, and needs all."""
+    allocations_started: Count | None = None
+    """By clients, the agent's own probes left out, in this run of the agent. None: it does not count them."""
 
 
 class NodeSecret(Struct, frozen=True, kw_only=True):

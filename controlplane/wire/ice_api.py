@@ -60,6 +60,8 @@ class SelectionView(Struct, frozen=True, kw_only=True):
 
     region: str
     reason: str
+    node_reason: str
+    """How the nodes were chosen: `least-loaded`, `held`, `suspect` or `overfull`."""
     regions: list[RegionTried]
     """In the order they were looked at."""
     nodes: list[NodeTried]

@@ -87,6 +87,8 @@ class CredentialView(Struct, frozen=True, kw_only=True):
     node_ids: list[UUID]
     selection: str
     """Why that region: a selection reason."""
+    node_selection: str
+    """How its nodes were chosen: a node reason, `least-loaded` unless there is trouble."""
     degraded: bool
     """Chosen while the replica did not see the whole fleet."""
     fixed_region: str | None

@@ -52,7 +52,7 @@ async def test_an_answer_says_where_the_project_stands(api: RunningApi) -> None:
     answer = await api.issue()
     assert answer.status_code == 200
     remaining = int(answer.headers["ratelimit-remaining"])
-    assert 4_900 <= remaining < 5_000
+    assert 4_900 <= remaining <= 5_000  # at 10,000 a second a tenth of a millisecond makes the one good again
     assert answer.headers["ratelimit-limit"] == "10000"
     assert answer.headers["ratelimit-reset"] == "1"
     assert answer.headers["ratelimit"] == f'"project";r={remaining};t=1'

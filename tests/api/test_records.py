@@ -111,7 +111,7 @@ async def test_a_credential_is_visible_within_a_second_of_its_issue(api: Running
         "id": credential_id, "issued_at": shown["issued_at"], "expires_at": expires_at + shown["expires_at"][len(expires_at):],
         "revoked_at": None, "token_id": shown["token_id"], "room": "standup", "initiator_client": "alice", "receiver_client": "bob",
         "client_address": "192.0.2.7", "region": "us-east", "node_ids": [answer.headers["x-turn-node"]], "selection": "preferred",
-        "degraded": False, "fixed_region": None, "preferred_region": "us-east",
+        "node_selection": "least-loaded", "degraded": False, "fixed_region": None, "preferred_region": "us-east",
     }  # fmt: skip
     assert api.tokens["project_token"].split("_")[1].startswith(shown["token_id"])
     password = answer.json()["iceServers"][1]["credential"]

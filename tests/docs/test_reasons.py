@@ -7,7 +7,7 @@ from enum import StrEnum
 import pytest
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
-from controlplane.fleet.selection import Reason, Refusal
+from controlplane.fleet.selection import NodeReason, Reason, Refusal
 from controlplane.wire.problem import PROBLEMS
 from tests.docs.pages import is_documented, page, rows, section
 
@@ -21,6 +21,7 @@ _PAGE = "docs/concepts.md"
         ("Health reasons", HealthReason),
         ("Ineligibility reasons", Ineligibility),
         ("Selection reasons", Reason),
+        ("Node reasons", NodeReason),
     ],
 )
 def test_the_table_has_every_value_and_no_other(heading: str, kind: type[StrEnum]) -> None:

@@ -41,9 +41,10 @@ ISSUED_BEFORE = 2
 """One to each node, when it was brought up."""
 
 
-async def recorded(postgres: PostgresServer) -> list[str]:
+async def recorded(postgres: PostgresServer, *, room: str | None = None) -> list[str]:
     connection = await asyncpg.connect(postgres.url)
     try:
-        return [str(row["id"]) for row in await connection.fetch("SELECT id FROM credentials")]
+        found = await connection.fetch("SELECT id FROM credentials WHERE $1::text IS NULL OR room = $1", room)
+        return [str(row["id"]) for row in found]
     finally:
         await connection.close()

@@ -11,7 +11,7 @@ import httpx
 from controlplane.wire.token_format import make_token
 from tests.faults.loaded_fleet import ISSUED_BEFORE, loaded_fleet, recorded
 from tests.issue_load import Answers, closed_loop, open_loop, while_loaded
-from tests.running_api import running_api, until
+from tests.running_api import RunningApi, running_api, until
 
 
 async def test_both_stores_away_for_30_seconds_under_load() -> None:
@@ -108,13 +108,37 @@ async def test_ten_thousand_issues_survive_three_kills_and_a_database_outage() -
         rows = await recorded(postgres)
         assert len(rows) == len(set(rows))
         # More rows than answers are requests whose answer died with the process: at most those under way at a kill.
-        assert len(rows) - len(answered) <= 3 * 8
+        assert len(await recorded(postgres, room="load")) - len(answered) <= 3 * 8
+
+
+def view_of(api: RunningApi) -> Path:
+    """The last view of the fleet that the API wrote."""
+    return Path(api.environment["TURNFLEET_STATE_DIR"]) / "fleet-view"
+
+
+async def test_a_killed_api_without_redis_issues_from_the_view_on_its_disk() -> None:
+    async with loaded_fleet() as (api, _, redis):
+
+        async def written() -> bool:
+            return view_of(api).exists()
+
+        await until(written, what="the view is on the disk")
+        await api.kill()
+        await redis.kill()
+        await api.start()
+        readiness = (await api.client.get("/readyz")).json()
+        assert (readiness["ready"], readiness["degraded"]) == (True, ["Redis does not answer."])
+        answer = await api.issue()
+        assert answer.status_code == 200
+        assert answer.headers["x-turn-selection"].endswith("; degraded")
+        await redis.start()
 
 
 async def test_a_killed_api_can_issue_again_only_when_it_sees_the_fleet() -> None:
     async with loaded_fleet() as (api, _, redis):
         await api.kill()
         await redis.kill()
+        view_of(api).unlink(missing_ok=True)
         await api.start()
         readiness = await api.client.get("/readyz")
         assert readiness.status_code == 503

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.fleet.conversion import Conversion
 from controlplane.fleet.model import Capacity, CoturnState, Health, Ineligibility, Intent, Node, NodeRecord
 from controlplane.fleet.policy import Policy
-from controlplane.fleet.selection import Reason, Refusal, Selection, Trace, select
+from controlplane.fleet.selection import Reason, Refusal, Selection, Trace, Weight, select
 from controlplane.fleet.table import Draw
 from controlplane.fleet.view import FleetView
 from tests.builders import AT, failed_probe, make_load, make_node, make_record, make_region, make_report
 
 POLICY = Policy()
 NOW = 1000.0
+WEIGHT = Conversion().weight(None)
 
 FRANKFURT = make_region("eu-central")
 PARIS = make_region("eu-west", latitude=48.86, longitude=2.35, country="FR")
@@ -60,7 +62,7 @@ def choose(
     if "preferred" in hints and hints["preferred"] in view.regions:
         region = view.regions[hints["preferred"]]
         ranked = view.rank(region.latitude, region.longitude)
-    return select(view.table, ranked=ranked, draw=draw or fixed_draws(0.5), policy=POLICY, **hints)  # type: ignore[arg-type]
+    return select(view.table, ranked=ranked, weight=WEIGHT, draw=draw or fixed_draws(0.5), policy=POLICY, **hints)  # type: ignore[arg-type]
 
 
 def outcome(selected: Selection | Refusal) -> tuple[str, str] | Refusal:
@@ -150,19 +152,21 @@ def test_a_node_is_sampled_by_its_safe_capacity() -> None:
     nodes |= {make_node(f"small-{n}"): make_record(report=make_report(capacity=small)) for n in range(10)}
     table = view_of(nodes).table.regions["eu-central"]
     generator = random.Random(2)
-    drawn = Counter(table.contenders[table.sample(1, generator.random)[0]].node_id[:3] for _ in range(20_000))
+    drawn = Counter(table.lists.contenders[table.sample(1, generator.random)[0]].node_id[:3] for _ in range(20_000))
     assert drawn["big"] / drawn["sma"] == pytest.approx(877 / 193, rel=0.08)
 
 
 def test_two_servers_are_two_nodes() -> None:
     view = view_of({make_node(f"node-{n}"): make_record() for n in range(5)})
-    chosen = select(view.table, ranked=None, servers=2, draw=random.Random(3).random, policy=POLICY)
+    chosen = select(view.table, ranked=None, servers=2, weight=WEIGHT, draw=random.Random(3).random, policy=POLICY)
     assert isinstance(chosen, Selection)
     assert len({each.node_id for each in chosen.contenders}) == 2
 
 
 def test_two_servers_of_a_region_with_one_node_are_that_one() -> None:
-    chosen = select(one_per_region(eu_central=0.1).table, ranked=None, servers=2, draw=fixed_draws(0.5), policy=POLICY)
+    chosen = select(
+        one_per_region(eu_central=0.1).table, ranked=None, servers=2, weight=WEIGHT, draw=fixed_draws(0.5), policy=POLICY
+    )
     assert isinstance(chosen, Selection)
     assert len(chosen.contenders) == 1
 
@@ -175,7 +179,7 @@ def test_a_flash_crowd_between_two_reports_is_spread() -> None:
         chosen = choose(view, draw=generator.random)
         assert isinstance(chosen, Selection)
         counts[chosen.contenders[0].node_id] += 1
-        view.place(chosen.contenders[0].node_id, now=NOW, bits_per_second=0.3e6, allocations=1)
+        view.place(chosen.contenders[0].node_id, Weight(bits_per_second=0.3e6, allocations=1.0))
     assert max(counts.values()) < 1.3 * 2000 / 20
     view.rebuild(now=NOW + 1, wall=AT)
     fills = [state.utilisation for state in view.states(now=NOW + 1)]
@@ -207,7 +211,7 @@ def test_credentials_that_nobody_used_yet_do_not_fill_the_relay_ports() -> None:
     node = make_node("small")
     view = view_of({node: make_record(report=make_report(capacity=few_ports))})
     for _ in range(1000):
-        view.place("small", now=NOW, bits_per_second=0.1e6, allocations=1)
+        view.place("small", Weight(bits_per_second=0.1e6, allocations=1.0))
     view.rebuild(now=NOW, wall=AT)
     assert outcome(choose(view, fixed="eu-central")) == ("eu-central", Reason.FIXED)
     full = make_record(report=make_report(capacity=few_ports, load=make_load(allocations=200)))
@@ -218,8 +222,10 @@ def test_a_returning_node_gets_a_quarter_of_its_share_at_first() -> None:
     proved = make_record(proved_at=AT)
     later = make_record(proved_at=AT - timedelta(seconds=30))
     view = view_of({make_node("new"): proved, make_node("old"): later})
-    starts = {each.node_id: each.slow_start for each in view.table.regions["eu-central"].contenders}
-    assert starts == {"new": 0.25, "old": 1.0}
+    lists = view.table.regions["eu-central"].lists
+    assert [each.node_id for each in lists.contenders] == ["new", "old"]
+    new, both = lists.cumulative
+    assert new / (both - new) == pytest.approx(0.25)
 
 
 def test_fixed_draws_give_a_fixed_choice_in_any_order_of_nodes() -> None:
@@ -241,7 +247,7 @@ def test_fixed_draws_give_a_fixed_choice_in_any_order_of_nodes() -> None:
 def test_the_trace_tells_who_was_looked_at() -> None:
     trace = Trace(regions=[], nodes=[])
     view = one_per_region(eu_central=0.96, us_east=0.1)
-    select(view.table, ranked=view.rank(50, 8), draw=fixed_draws(0.5), policy=POLICY, trace=trace)
+    select(view.table, ranked=view.rank(50, 8), weight=WEIGHT, draw=fixed_draws(0.5), policy=POLICY, trace=trace)
     assert [(each.region, each.outcome) for each in trace.regions] == [("eu-central", "spilled"), ("us-east", "accepted")]
     assert [each.node_id for each in trace.nodes] == ["node-us_east"]
 
@@ -288,6 +294,7 @@ def test_only_eligible_nodes_are_selected(
         view.table,
         ranked=view.rank(50, 8) if known_place else None,
         servers=servers,
+        weight=WEIGHT,
         draw=random.Random(seed).random,
         policy=POLICY,
         **hints,  # type: ignore[arg-type]

@@ -101,7 +101,13 @@ class World:
         return len(await self.rows("SELECT FROM outbox WHERE type = $1", kind))
 
     def acknowledge(self, number: int) -> None:
-        self.keeper.view.records[str(NODE)] = make_record(report=make_report(denied_up_to=number))
+        self.know_the_node()
+        self.keeper.view.put_record(str(NODE), make_record(report=make_report(denied_up_to=number)), received=0.0)
+
+    def know_the_node(self) -> None:
+        """Without a report of it."""
+        self.keeper.view.set_directory([make_region()], [])
+        self.keeper.view.set_directory([make_region()], [make_node(str(NODE))])
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -289,7 +295,7 @@ async def test_a_denial_stays_until_it_is_acknowledged_expired_and_ends_nothing(
     await world.end(live)
     world.acknowledge(row["number"] - 1)
     assert await stays()
-    world.keeper.view.records.clear()
+    world.know_the_node()
     assert await stays()
     world.acknowledge(row["number"])
     await expires(10)

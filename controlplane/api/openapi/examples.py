@@ -57,6 +57,7 @@ VALUES: Final[dict[str, Any]] = {
     "events": ["credential.revoked", "allocation.ended"],
     "type": "credential.revoked",
     "selection": "nearest",
+    "node_selection": "least-loaded",
     "transport": "udp",
     "rate_limit_per_second": 10_000,
     "max_ttl_seconds": 86_400,

@@ -6,7 +6,7 @@
 -- columns and a credential up to two nodes: each in a branch of its own. Every row comes with the last that was looked at.
 WITH range AS NOT MATERIALIZED (
     SELECT id, issued_at, expires_at, revoked_at, token_id, room, initiator_client, receiver_client,
-        host(client_address) AS client_address, region, node_ids, selection, degraded, fixed_region, preferred_region
+        host(client_address) AS client_address, region, node_ids, selection, node_selection, degraded, fixed_region, preferred_region
     FROM credentials
     WHERE project_id = :project_id AND issued_at >= :from_at AND issued_at < :to_at
         AND (:before_at::timestamptz IS NULL OR (issued_at, id) < (:before_at, :before_id::uuid))
@@ -39,7 +39,7 @@ ORDER BY issued_at DESC, id DESC;
 
 -- name: credential_by_id^
 SELECT id, issued_at, expires_at, revoked_at, token_id, room, initiator_client, receiver_client,
-    host(client_address) AS client_address, region, node_ids, selection, degraded, fixed_region, preferred_region
+    host(client_address) AS client_address, region, node_ids, selection, node_selection, degraded, fixed_region, preferred_region
 FROM credentials WHERE id = :id AND issued_at >= :from_at AND issued_at < :to_at AND project_id = :project_id;
 
 -- name: allocations_page

@@ -101,6 +101,7 @@ CREATE TABLE credentials (
     node_ids uuid[] NOT NULL,
     secret_versions integer[] NOT NULL,
     selection text NOT NULL,
+    node_selection text NOT NULL DEFAULT '',
     degraded boolean NOT NULL,
     initiator_client text,
     receiver_client text,
