@@ -9,6 +9,7 @@ ON_SERVERS = {
     "serve": "Run the API: one process per core, each with its own journal.",
     "jobs": "Run the scheduled jobs. Start as many as you like: one of them leads.",
     "admin": "What has to be done beside the database: once, or at an upgrade.",
+    "sim": "Try a fleet in virtual time: compare policies, ask what if.",
     "openapi": "Print the API's OpenAPI 3.1 document, as GET /openapi.json serves it.",
 }
 """Those of controlplane.commands, which takes a second to load and needs what only servers have."""

@@ -18,12 +18,14 @@ from controlplane.main import run_jobs, serve_api
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.settings import Settings, SettingsError, read_settings
+from controlplane.sim.commands import sim
 from controlplane.telemetry.logs import set_up_logs
 from controlplane.wire.fleet_api import is_slug
 
 cli = typer.Typer(name="turnfleet", no_args_is_help=True, add_completion=False, help="A control plane for fleets of coturn relays.")
 admin = typer.Typer(no_args_is_help=True, help="What has to be done beside the database: once, or at an upgrade.")
 cli.add_typer(admin, name="admin")
+cli.add_typer(sim, name="sim")
 
 
 def _settings(*, master_key: bool = False) -> Settings:

@@ -17,6 +17,7 @@ from controlplane.api.credential_records import list_credentials, show_credentia
 from controlplane.api.edge import with_request_id
 from controlplane.api.error_pages import list_errors, show_error
 from controlplane.api.fleet import create_join_token, list_fleet_regions, list_nodes, overview, put_fleet_region, show_node
+from controlplane.api.fleet_export import export_fleet
 from controlplane.api.ice import make_ice_route
 from controlplane.api.limits import EXPOSED_HEADERS
 from controlplane.api.openapi import routes as openapi
@@ -61,6 +62,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         report_usage,
         leave,
         overview,
+        export_fleet,
         list_fleet_regions,
         put_fleet_region,
         list_nodes,

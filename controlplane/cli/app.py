@@ -39,6 +39,7 @@ def make_cli(on_servers: Mapping[str, str], run_on_server: Callable[[list[str]],
     cli.add_typer(tenants.project, name="project")
     cli.add_typer(tenants.organization, name="organization")
     cli.add_typer(fleet.node, name="node")
+    cli.add_typer(fleet.fleet, name="fleet")
     command(cli, "audit")(fleet.audit)
     cli.command("login")(login.login)
     cli.command("logout")(login.logout)

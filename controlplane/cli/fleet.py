@@ -1,4 +1,4 @@
-"""turnfleet node, and turnfleet region."""
+"""turnfleet fleet, turnfleet node, and turnfleet region."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import typer
 
 from controlplane.cli.command import Limit, command, group
 from controlplane.cli.instants import Since, Until
-from controlplane.cli.session import Session
+from controlplane.cli.session import Session, emit
 from controlplane.client.fleet import Fleet, Regions
 
+fleet = group("The fleet as a whole; for operator tokens.")
 node = group("Relay nodes; for operator tokens.")
 region = group("Regions, and whether they take new credentials.")
+
+
+@command(fleet, "export")
+def export_fleet(run: Session) -> None:
+    """The fleet as `turnfleet sim what-if` reads it, always as JSON."""
+    emit(run.client.driver.answer(Fleet.export()).body)
 
 
 @command(node, "list")

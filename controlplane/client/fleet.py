@@ -7,6 +7,7 @@ from datetime import datetime
 from controlplane.client.call import Call, Pages, get, json_of, part
 from controlplane.client.methods import Driver, Group, call, pages
 from controlplane.wire.fleet_api import (
+    FleetExport,
     FleetRegionView,
     JoinTokenBody,
     JoinTokenView,
@@ -37,6 +38,12 @@ class Fleet(Group[Driver]):
     def overview() -> Call[Overview]:
         """Totals, regions, the worst nodes, and what a person should look at."""
         return get("/fleet/overview", Overview)
+
+    @call
+    @staticmethod
+    def export() -> Call[FleetExport]:
+        """The fleet as the simulator reads it."""
+        return get("/fleet/export", FleetExport)
 
     @pages
     @staticmethod

@@ -116,6 +116,41 @@ class FleetRegionView(Struct, frozen=True, kw_only=True):
     safe_bits_per_second: Rate
 
 
+class ExportedRegion(Struct, frozen=True, kw_only=True):
+    slug: str
+    latitude: float
+    longitude: float
+
+
+class ExportedNode(Struct, frozen=True, kw_only=True):
+    name: str
+    region: str
+    capacity_bits_per_second: Rate
+    capacity_allocations: Count
+    bits_per_second: Rate
+    """Relayed at its last report, in the busier direction."""
+    allocations: Count
+
+
+class ExportedTraffic(Struct, frozen=True, kw_only=True):
+    """As learned from records and usage."""
+
+    conversion: float
+    """Share of issued credentials that relay."""
+    mean_bits_per_second: Rate
+    """Of a relaying session at its node."""
+
+
+class FleetExport(Struct, frozen=True, kw_only=True):
+    """The fleet as the simulator reads it: no addresses, no secrets."""
+
+    at: datetime
+    regions: list[ExportedRegion]
+    nodes: list[ExportedNode]
+    """Those that reported, without those that are down."""
+    traffic: ExportedTraffic
+
+
 class Totals(Struct, frozen=True, kw_only=True):
     regions: Count
     operational_regions: Count

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from deploy.local.layout import StackOptions
 from deploy.local.ports import reserve_ports
@@ -13,15 +14,15 @@ from deploy.local.stack import Stack, running_stack
 
 
 @asynccontextmanager
-async def fresh_stack(environment: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
-    """Nothing in it is started again by itself."""
+async def fresh_stack(environment: Mapping[str, str] | None = None, **size: Any) -> AsyncIterator[Stack]:
+    """Nothing in it is started again by itself. `size` is `regions` and `nodes_per_region`, where they are not the usual ones."""
     with tempfile.TemporaryDirectory(prefix="turnfleet-stack-") as folder:
         state = Path(folder)
         # PostgreSQL and coturn run under accounts of their own.
         state.chmod(0o755)  # noqa: ASYNC240 - before the loop has anything else to do
-        with reserve_ports(StackOptions(state=state).ports.count) as ports:
+        with reserve_ports(StackOptions(state=state, **size).ports.count) as ports:
             options = StackOptions(
-                state=state, port_base=ports.base, durable=False, restart=False, environment=dict(environment or {})
+                state=state, port_base=ports.base, durable=False, restart=False, environment=dict(environment or {}), **size
             )
             async with running_stack(options) as running:
                 yield running

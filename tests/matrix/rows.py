@@ -142,6 +142,7 @@ ROWS: Final = (
     tenant("GET /api/v1/webhooks/{webhook_id}/deliveries", "webhooks:manage", other=404, **everyone(200)),
     # The fleet.
     fleet("GET /api/v1/fleet/overview", "fleet:read", operator=200),
+    fleet("GET /api/v1/fleet/export", "fleet:read", operator=200),
     fleet("GET /api/v1/fleet/regions", "fleet:read", operator=200),
     fleet("PUT /api/v1/fleet/regions/{slug}", "fleet:operate", operator=200, fill={"slug": "region"}, body=_REGION),
     fleet("GET /api/v1/fleet/nodes", "fleet:read", operator=200),

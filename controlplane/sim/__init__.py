@@ -1,0 +1,1 @@
+"""A fleet in virtual time: discrete events around the real decisions of `fleet`, for what-if questions and for measurements."""
