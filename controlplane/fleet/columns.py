@@ -15,7 +15,7 @@ import numpy as np
 from controlplane.fleet.eligibility import derive_ineligibility, signing_version
 from controlplane.fleet.health import derive_health
 from controlplane.fleet.ice_urls import stun_urls, turn_urls
-from controlplane.fleet.in_flight import InFlight, report_key
+from controlplane.fleet.in_flight import NEVER, InFlight, report_key
 from controlplane.fleet.load import SafeCapacity, safe_capacities
 from controlplane.fleet.model import Health, Node, NodeRecord
 from controlplane.fleet.policy import Policy
@@ -24,8 +24,6 @@ from controlplane.fleet.silence import release_order
 HEALTHS = tuple(Health)
 """A health's number in the arrays is its place here."""
 _CODE = {health: number for number, health in enumerate(HEALTHS)}
-
-NEVER = -1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

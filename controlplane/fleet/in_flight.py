@@ -37,7 +37,7 @@ would tell it."""
 REPORTS_KEPT = 8
 """With one every 2 s, 16 s: longer than it takes to see everything."""
 
-_NEVER = -1e12
+NEVER = -1e12
 
 _STEP_SECONDS = 0.01
 
@@ -103,7 +103,7 @@ class InFlight:
         shape = (REPORTS_KEPT, nodes)
         # The first row is of the newest report, and still open; each was closed when the one before it came.
         self._report = np.zeros(shape, np.int64)
-        self._reported_at = np.full(shape, _NEVER)
+        self._reported_at = np.full(shape, NEVER)
         # Of bits per second, allocations, uses.
         self._shared = np.zeros((3, *shape))
         self._own = np.zeros((3, *shape))

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from controlplane.fleet.columns import HEALTHS, NEVER, Columns
-from controlplane.fleet.in_flight import Floats
+from controlplane.fleet.columns import HEALTHS, Columns
+from controlplane.fleet.in_flight import NEVER, Floats
 from controlplane.fleet.model import Health, Region
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.silence import Heard, Silence

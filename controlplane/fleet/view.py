@@ -16,6 +16,7 @@ from controlplane.fleet.conversion import Conversion
 from controlplane.fleet.eligibility import derive_ineligibility
 from controlplane.fleet.geography import distance_km, expected_rtt_milliseconds
 from controlplane.fleet.health import Verdict, derive_health
+from controlplane.fleet.heartbeat import is_stale
 from controlplane.fleet.in_flight import Floats, Increment
 from controlplane.fleet.load import SafeCapacity, refusing_utilisation, utilisation
 from controlplane.fleet.model import Ineligibility, Node, NodeRecord, Region
@@ -129,7 +130,7 @@ class FleetView:
                 del self._strangers[next(iter(self._strangers))]
             return
         known = self.columns.records[place]
-        if known is None or not (self.columns.received_at[place] > received or _same_report(known, record)):
+        if known is None or not (self.columns.received_at[place] > received or is_stale(known, record.report)):
             self.columns.put(place, record, received=received)
 
     def place(self, node_id: str, weight: Weight) -> None:
@@ -271,11 +272,6 @@ class FleetView:
             refusing_utilisation=refusing_utilisation(record.report.load, safe, in_flight_bits=bits),
             safe=safe,
         )
-
-
-def _same_report(known: NodeRecord, other: NodeRecord) -> bool:
-    """The same heartbeat again, or an earlier one of the same run of the agent."""
-    return known.report.boot_id == other.report.boot_id and other.report.sequence <= known.report.sequence
 
 
 def nodes_by_region(states: Iterable[NodeState]) -> Mapping[str, list[NodeState]]:

@@ -74,9 +74,6 @@ class FleetKeeper:
         if news:
             self._news.set()
 
-    def directory_changed(self) -> None:
-        self._news.set()
-
     def rebuild(self) -> None:
         self.view.rebuild(now=time.monotonic(), wall=datetime.now(UTC))
 
