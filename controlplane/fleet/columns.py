@@ -1,4 +1,4 @@
-"""What is known of all nodes, as arrays: so that deriving everything anew each second takes milliseconds for 10,000 of them.
+"""What is known of all nodes, as arrays: so that deriving everything anew, twice a second, takes milliseconds for 10,000 of them.
 
 A node's place in the arrays is by region, then by id: the same on every replica, and a region's nodes stand together. What a report
 alone decides is derived once, when it arrives, by the same functions that explain a single node; what its age decides is left
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controlplane.fleet.eligibility import derive_ineligibility, signing_version
 from controlplane.fleet.health import derive_health
@@ -50,7 +51,8 @@ class Columns:
         self.region = np.array([number[node.region] for node in self.nodes], np.intp)
         self.records: list[NodeRecord | None] = [None] * size
         self.safe: list[SafeCapacity | None] = [None] * size
-        self.contenders: list[Contender | None] = [None] * size
+        self.contenders: NDArray[np.object_] = np.full(size, None)
+        """A Contender, or None where no secret may sign."""
         self.received_at = np.full(size, NEVER)
         self.health_when_heard = np.full(size, _CODE[Health.UNKNOWN], np.int8)
         self.fit = np.zeros(size, bool)
@@ -140,6 +142,8 @@ class Columns:
         self.health_when_heard[place] = _CODE[verdict.health]
         unfit = derive_ineligibility(node, record, verdict, utilisation=0.0, policy=policy)
         self.fit[place] = all(reason.value in {Health.UNKNOWN.value, Health.DOWN.value} for reason in unfit)
+        if self.fit[place] and version is None:
+            raise ValueError(f"Node {node.node_id} has no secret that may sign, and was called eligible.")
         self.bits_per_second[place] = report.load.bits_per_second
         self.allocations[place] = report.load.allocations
         packets = report.load.packets_per_second / safe.packets_per_second

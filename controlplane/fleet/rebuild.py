@@ -5,6 +5,7 @@ Over arrays: at 10,000 nodes a rebuild is a few milliseconds of an event loop th
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,7 +18,7 @@ from controlplane.fleet.in_flight import NEVER, Floats
 from controlplane.fleet.model import Health, Region
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.silence import Heard, Silence
-from controlplane.fleet.table import ContenderLists, FleetTable, RegionTable
+from controlplane.fleet.table import ROW, ContenderLists, Fact, FleetTable, RegionTable
 
 Flags: TypeAlias = NDArray[np.bool_]
 
@@ -179,26 +180,29 @@ def make_table(columns: Columns, derived: Derived, regions: Mapping[str, Region]
 
     places = np.nonzero(usable)[0]
     drawn_by = derived.slow_start[places] * np.where(has_room[number[places]], room[places], 1.0)
-    order = places.tolist()
     safe = columns.safe_bits_per_second[places]
+    rows = np.empty((len(places), ROW))
+    for fact, of_nodes in (
+        (Fact.BITS_PER_SECOND, derived.bits_per_second),
+        (Fact.ALLOCATIONS, derived.allocations),
+        (Fact.SAFE_BITS_PER_SECOND, columns.safe_bits_per_second),
+        (Fact.SAFE_ALLOCATIONS, columns.safe_allocations),
+        (Fact.OTHER_FILL, columns.other_fill),
+        (Fact.FIRM_FILL, columns.firm_fill),
+        (Fact.OVERDUE, derived.overdue),
+        (Fact.STALE, derived.stale),
+    ):
+        rows[:, fact] = of_nodes[places]
     lists = ContenderLists(
-        contenders=[each for place in order if (each := columns.contenders[place]) is not None],
-        cumulative=np.cumsum(safe * drawn_by).tolist(),
-        safe_bits_per_second=safe.tolist(),
-        safe_allocations=columns.safe_allocations[places].tolist(),
-        bits_per_second=derived.bits_per_second[places].tolist(),
-        allocations=derived.allocations[places].tolist(),
-        other_fill=columns.other_fill[places].tolist(),
-        firm_fill=columns.firm_fill[places].tolist(),
-        overdue=derived.overdue[places].tolist(),
-        stale=derived.stale[places].tolist(),
+        contenders=columns.contenders[places].tolist(),
+        cumulative=array("d", np.cumsum(safe * drawn_by).tobytes()),
+        rows=array("d", rows.tobytes()),
     )
-    if len(lists.contenders) != len(order):
-        raise ValueError("A node without a secret that may sign was called eligible.")
     bounds = np.searchsorted(number[places], np.arange(size + 1)).tolist()
     safe_sums = np.bincount(number[places], weights=safe, minlength=size).tolist()
     load_sums = np.bincount(number[places], weights=derived.traffic_fill[places] * safe, minlength=size).tolist()
     of_preferred = any_of(usable & derived.preferred).tolist()
+    has_stale = any_of(usable & derived.stale).tolist()
     online = any_of((derived.health == HEALTHS.index(Health.UP)) | (derived.health == HEALTHS.index(Health.SUSPECT))).tolist()
     full = any_of(derived.placeable).tolist()
     return FleetTable(
@@ -209,6 +213,7 @@ def make_table(columns: Columns, derived: Derived, regions: Mapping[str, Region]
                 saturated=full[place],
                 suspects=not of_preferred[place],
                 overfull=not has_room[place],
+                has_stale=has_stale[place],
                 lists=lists,
                 start=bounds[place],
                 end=bounds[place + 1],

@@ -91,6 +91,9 @@ class Weight:
     uses: float = 1.0
     """How likely there is any allocation."""
 
+    def shared_by(self, nodes: int) -> Weight:
+        return Weight(bits_per_second=self.bits_per_second / nodes, allocations=self.allocations / nodes, uses=self.uses / nodes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -135,16 +138,14 @@ def select(
             return Refusal.FLEET_UNAVAILABLE
         region, reason = chosen
     servers = min(servers, region.size)
-    share = Weight(
-        bits_per_second=weight.bits_per_second / servers, allocations=weight.allocations / servers, uses=weight.uses / servers
-    )
+    share = weight if servers == 1 else weight.shared_by(servers)
     places, node_reason = _choose_nodes(region, servers, share, draw=draw, policy=policy, trace=trace)
     for place in places:
         region.place(place, share.bits_per_second, share.allocations)
     contenders = region.lists.contenders
     return Selection(
         region=region,
-        contenders=tuple(contenders[place] for place in places),
+        contenders=tuple([contenders[place] for place in places]),
         reason=reason,
         node_reason=node_reason,
         share=share,
@@ -189,7 +190,7 @@ def _choose_region(
     seen: list[list[tuple[RankedRegion, RegionTable]]] = []
     for band in _bands(table, ranked, preferred, policy=policy):
         seen.append(band)
-        members = list(band)
+        members = band
         while members:
             pick = _draw_two(members, draw=draw, policy=policy)
             place, region = pick
@@ -200,7 +201,7 @@ def _choose_region(
                 spilled = len(members) < len(band) or len(seen) > 1
                 return region, _reason(place.slug, nearest, preferred, seen[0], spilled=spilled)
             _note(trace, region, "spilled", place.rtt_milliseconds)
-            members.remove(pick)
+            members = [each for each in members if each is not pick]
     # Everybody refused: the emptiest of the two nearest bands is better than nothing. (Who is overloaded is no contender.)
     last = [region for band in seen[:2] for _, region in band]
     emptiest = min(last, key=lambda region: region.utilisation, default=None)
@@ -244,6 +245,8 @@ def _reason(
         return Reason.SPILL if first[0][0].slug == preferred else Reason.FALLBACK
     if nearest is None:
         return Reason.LEAST_LOADED
+    if slug == nearest:
+        return Reason.NEAREST
     if any(place.slug == slug for place, _ in first):
         # It is a fallback when the region that would be nearest is away.
         near = any(place.slug == nearest for place, _ in first)
@@ -256,18 +259,17 @@ def _choose_nodes(
 ) -> tuple[list[int], NodeReason]:
     """Best of `choices` sampled by safe capacity: `servers` of them, as places in the region's lists."""
     sampled = region.sample(max(policy.choices, servers), draw)
-    bits, allocations, overdue, stale = share.bits_per_second, share.allocations, region.lists.overdue, region.lists.stale
-    ranked = sorted([(overdue[place], region.score(place, bits, allocations), draw(), place) for place in sampled])
+    ranked = region.ranked(sampled, share.bits_per_second, share.allocations, draw)
     reason = NodeReason.SUSPECT if region.suspects else NodeReason.OVERFULL if region.overfull else NodeReason.LEAST_LOADED
-    if any(stale[place] for place in sampled):
+    if region.has_stale:
         # Of a small region all are looked at, and none was drawn.
         first = sampled[0] if region.size > len(sampled) else region.sample(1, draw)[0]
-        if stale[first]:
+        if region.stale(first):
             # What is known of its load is noise: nobody is compared with it, and it gets its share by capacity.
             reason = NodeReason.HELD
             ranked.sort(key=lambda each: each[3] != first)
         else:
-            ranked.sort(key=lambda each: stale[each[3]])
+            ranked.sort(key=lambda each: region.stale(each[3]))
     if trace is not None:
         trace.nodes.extend(
             NodeTrial(node_id=region.lists.contenders[place].node_id, utilisation=score) for _, score, _, place in ranked
