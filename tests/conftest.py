@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What shares a module's or a package's fixtures runs in one process when there are several."""
+    as_one = {item.path.parent for item in items if "package_database_url" in getattr(item, "fixturenames", ())}
+    for item in items:
+        place = item.path.parent if item.path.parent in as_one else item.path
+        item.add_marker(pytest.mark.xdist_group(str(place.relative_to(config.rootpath))))
     if not config.getoption("--full"):
         skip = pytest.mark.skip(reason=_LONG)
         for item in items:

@@ -6,11 +6,10 @@ import asyncio
 import datetime
 import ipaddress
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from agents.disk import Disk
 from agents.settings import AgentSettings, from_environment
 from controlplane.wire.redacted import Redacted
+from deploy.local.ports import TEST_STEP, reserve_ports
 
 LOOPBACK = "127.0.0.1"
 REALM = "test.example"
@@ -42,33 +42,25 @@ def open_folder() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-_given: set[int] = set()
+def _ports() -> Iterator[int]:
+    while True:
+        block = reserve_ports(TEST_STEP)  # until this process ends
+        yield from range(block.base, block.base + block.count)
+
+
+_given = _ports()
 
 
 def free_port() -> int:
-    """Free for UDP and TCP, outside the ephemeral range so that it stays so, and another one each time."""
-    for port in range(20000 + time.monotonic_ns() % 6000, 32000):
-        if port in _given:
-            continue
-        with (
-            closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp,
-            closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as tcp,
-        ):
-            try:
-                udp.bind((LOOPBACK, port))
-                tcp.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            _given.add(port)
-            return port
-    raise RuntimeError("No free port.")
+    """Free for UDP and TCP, and another one each time, whichever test process asks."""
+    return next(_given)
 
 
 def make_settings(folder: Path, *, url: str = "http://127.0.0.1:9", tls: bool = False, **changes: object) -> AgentSettings:
     """Complete settings on loopback; a test sets only what it is about."""
     port = free_port()
     # A hundred ports that other coturns of tests running at the same time hardly ever share.
-    first_relay_port = 10000 + port % 100 * 100
+    first_relay_port = 5000 + port % 100 * 100
     base = from_environment(
         {
             "TURNFLEET_AGENT_URL": url,
