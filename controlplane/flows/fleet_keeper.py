@@ -1,4 +1,4 @@
-"""Keeps this replica's picture of the fleet current: reads Redis once a second, rebuilds the table, writes what it heard."""
+"""Keeps this replica's picture of the fleet current: reads Redis twice a second, rebuilds the table, writes what it heard."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from controlplane.fleet.policy import Policy
 from controlplane.fleet.view import FleetView
 from controlplane.redis_store.live_state import LiveState, LiveStateUnavailableError
 
-REFRESH_SECONDS = 1.0
+REFRESH_SECONDS = 0.5
+"""So what the others heard is known here a quarter of a second later on average, and what they did not hear, too."""
 _EARLY_REBUILD_SECONDS = 0.1
-"""News that changes a node's health is acted on this soon, not at the next full second."""
+"""News that changes a node's health is acted on this soon, not at the next reading."""
 _WRITE_GATHER_SECONDS = 0.005
 """Heartbeats of so many seconds share one write."""
 _RECORDS_AT_ONCE = 100
@@ -118,7 +119,7 @@ class FleetKeeper:
     async def _read_forever(self) -> None:
         while True:
             await self.read_once()
-            self._news.set()  # what was read counts from now on, not from the next full second
+            self._news.set()  # what was read counts from now on
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _rebuild_forever(self) -> None:

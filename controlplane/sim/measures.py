@@ -41,8 +41,8 @@ class Outcome:
     refused: int
     """Requests of the whole run that were given nothing."""
     misdirected_seconds: float
-    """Credentials for hosts that were dead (or black holes), in seconds of those hosts' fair share of all credentials, of the 16 s
-    in which a policy that notices nothing would misdirect that many; 0 when none died."""
+    """Credentials for a host that was dead (or a black hole), in seconds of its fair share of all credentials, of the 16 s in which
+    a policy that notices nothing would misdirect that many. The mean over those that died; 0 when none did."""
     new_node_share: float
     """The largest share of all placements that a new host got in 5 s, in multiples of its share of capacity; 0 without one."""
     mean_utilisation: float
@@ -120,12 +120,13 @@ class Meter:
         deaths = self._scenario.deaths + self._scenario.black_holes
         if not deaths:
             return 0.0
-        died_at = min(when for _, when in deaths)
         span = (_LEASE_INTERVALS + 1) * self._scenario.interval_seconds + _DEATH_MARGIN_SECONDS
-        given = asked[(at >= died_at) & (at < died_at + span)]
-        dead = np.array([host for host, _ in deaths])
-        fair = self._capacities[dead].sum() / self._capacities.sum()
-        return float(np.isin(given, dead).sum() / max(1, len(given)) / fair * span)
+        seconds = []
+        for host, died_at in deaths:
+            given = asked[(at >= died_at) & (at < died_at + span)]
+            fair = self._capacities[host] / self._capacities.sum()
+            seconds.append(float((given == host).sum()) / max(1, len(given)) / fair * span)
+        return float(np.mean(seconds))
 
     def _new_node_share(self, at: Floats, asked: Integers) -> float:
         if not self._scenario.joins:

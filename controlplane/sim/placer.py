@@ -13,7 +13,7 @@ from controlplane.sim.sessions import Changes, Floats, Integers
 from controlplane.sim.workload import Purpose, Workload
 
 REFUSED = -1
-REFRESH_SECONDS = 1.0
+REFRESH_SECONDS = 0.5
 """Between two readings of the shared store, and between two rebuilds, by each replica."""
 SHARE_SECONDS = 0.25
 Timer = tuple[float, Callable[[int, float], None]]
@@ -44,7 +44,7 @@ class Placer(ABC):
 
     @abstractmethod
     def heard(self, replica: int, sample: Sample) -> bool:
-        """A report reached that replica. True: it rebuilds before its next full second."""
+        """A report reached that replica. True: it rebuilds before its next turn."""
 
     @abstractmethod
     def refresh(self, replica: int, now: float) -> None:

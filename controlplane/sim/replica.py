@@ -67,7 +67,7 @@ class SimReplica:
         return self.view.rank(region.latitude, region.longitude)
 
     def hear(self, node_id: str, report: Report, *, now: float, shared: bool) -> bool:
-        """A heartbeat that this replica answers. True: it is news, which is acted on before the next full second."""
+        """A heartbeat that this replica answers. True: it is news, which is acted on before its next turn."""
         view, policy = self.view, self._policy
         previous, heard_at = view.record(node_id), view.received_at(node_id)
         if is_stale(previous, report):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from controlplane.fleet.model import Region
 from controlplane.fleet.policy import Policy
 from controlplane.sim.fleet import ASHBURN, FRANKFURT, PARIS, SimFleet, mixed_fleet
@@ -22,6 +24,9 @@ FLASH_SECONDS = 30.0
 _ORDINARY_BITS_PER_SECOND = 1e9
 """The size of the node that dies or joins."""
 _LOST_SHARE = 0.8
+_DEATHS_FROM_SECONDS = 200.0
+_DEATHS_APART_SECONDS = 20.0
+"""Longer than it takes to count the last credential for a dead host."""
 
 
 def requests_per_second(load_bits_per_second: float, traffic: Traffic, conversion: float) -> float:
@@ -91,10 +96,16 @@ def other_conversion(nodes: int, *, replicas: int = 4, conversion: float = 0.6) 
 
 
 def silent_death(nodes: int, *, replicas: int = 4) -> Scenario:
-    """A host of ordinary size vanishes without a word."""
+    """Hosts of ordinary size vanish without a word, one of twenty, one after the other.
+
+    What one death misdirects differs by a factor of eight, with how full the host happened to look: hence several.
+    """
     base = steady(nodes, replicas=replicas)
-    host = base.fleet.nearest_to(_ORDINARY_BITS_PER_SECOND)
-    return replace(base, name="silent-death", deaths=((host, EVENT_AT_SECONDS),))
+    capacities = base.fleet.capacities
+    ordinary = capacities[base.fleet.nearest_to(_ORDINARY_BITS_PER_SECOND)]
+    dying = np.nonzero(capacities == ordinary)[0][: max(1, nodes // 20)].tolist()
+    deaths = tuple((host, _DEATHS_FROM_SECONDS + number * _DEATHS_APART_SECONDS) for number, host in enumerate(dying))
+    return replace(base, name="silent-death", deaths=deaths, duration_seconds=deaths[-1][1] + _DEATHS_APART_SECONDS)
 
 
 def black_hole(nodes: int, *, replicas: int = 4) -> Scenario:
