@@ -21,7 +21,18 @@ from agents.coturn.supervisor import Supervisor
 from agents.coturn.turndb import TurnDatabase
 from agents.errors import CoturnError
 from agents.identity import Identity
-from agents.plan import Action, ChangeRealm, LocalState, SetIntent, SetInterval, StartCoturn, TakeDenials, WriteSecrets, applied
+from agents.plan import (
+    Action,
+    ChangeRealm,
+    EndAllocations,
+    LocalState,
+    SetIntent,
+    SetInterval,
+    StartCoturn,
+    TakeDenials,
+    WriteSecrets,
+    applied,
+)
 from agents.prober import Prober, targets
 from agents.settings import AgentSettings
 from agents.status import Status, StatusFile
@@ -179,6 +190,8 @@ class Node:
                 log.info("intent_changed", **{"from": self._state.intent, "to": intent})
             case StartCoturn():
                 log.info("coturn_wanted", realm=self._state.realm)
+            case EndAllocations(wanted=wanted):
+                self._usage.enforcer.end_everything(wanted)
             case TakeDenials(delta=delta):
                 await self._usage.enforcer.take(delta)
             case _:

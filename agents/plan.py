@@ -28,6 +28,8 @@ class LocalState:
     secrets: Mapping[int, Redacted]
     """What coturn's database holds, by version."""
     coturn_wanted: bool
+    ending: bool = False
+    """Whether every live allocation is ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,14 @@ class TakeDenials:
     delta: DenialsDelta
 
 
-Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn | TakeDenials
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndAllocations:
+    """Every live allocation, and those that still come, until it is not wanted any more."""
+
+    wanted: bool
+
+
+Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn | TakeDenials | EndAllocations
 
 
 def plan(reply: HeartbeatReply, state: LocalState) -> list[Action]:
@@ -84,6 +93,8 @@ def plan(reply: HeartbeatReply, state: LocalState) -> list[Action]:
         actions.append(WriteSecrets(realm=reply.realm, secrets=wanted))
     if reply.intent != state.intent:
         actions.append(SetIntent(intent=reply.intent))
+    if reply.end_allocations != state.ending:
+        actions.append(EndAllocations(wanted=reply.end_allocations))
     will_hold = state.secrets if wanted is None else wanted
     if not state.coturn_wanted and (will_hold or not reply.secret_versions):
         actions.append(StartCoturn())
@@ -116,6 +127,8 @@ def applied(state: LocalState, action: Action) -> LocalState:
             return replace(state, intent=intent)
         case StartCoturn():
             return replace(state, coturn_wanted=True)
+        case EndAllocations(wanted=wanted):
+            return replace(state, ending=wanted)
         case TakeDenials():
             return state
         case _:

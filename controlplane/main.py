@@ -23,6 +23,7 @@ from controlplane.fleet.policy import Policy
 from controlplane.flows.authenticate import Authenticator
 from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
+from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
@@ -282,7 +283,10 @@ async def run_jobs(settings: Settings) -> None:
     def jobs_of(epoch: int) -> list[Job]:
         retention = Retention(retention_store, kept)
         webhooks = WebhookSender(webhook_database, targets, webhook_secrets, metrics, epoch=epoch)
-        return jobs_of_term(reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, epoch)
+        drains = DrainKeeper(reader.database, reader.keeper, reader.directory, epoch=epoch)
+        return jobs_of_term(
+            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, epoch
+        )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
     stopped = asyncio.Event()

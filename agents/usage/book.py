@@ -16,10 +16,10 @@ from agents.usage.meter import Meter
 from agents.usage.username import Credential, credential
 from controlplane.wire.agent_api import Transport
 
-EndReason = Literal["client", "timeout", "revoked", "expired", "quota", "coturn_ended", "other"]
+EndReason = Literal["client", "timeout", "revoked", "expired", "quota", "drained", "coturn_ended", "other"]
 """client: it was released, or its connection closed. timeout: it was not refreshed. revoked, expired, quota: the agent ended it,
 see `agents.usage.enforce`. coturn_ended: coturn did, and all with it. other: coturn closed it for a reason of its own."""
-CutReason = Literal["revoked", "expired", "quota"]
+CutReason = Literal["revoked", "expired", "quota", "drained"]
 
 LATE_SECONDS = 60.0
 """How long an ended allocation is remembered for lines that come late."""

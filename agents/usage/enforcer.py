@@ -15,7 +15,7 @@ import structlog
 from agents.coturn.command_line import CommandLine
 from agents.coturn.supervisor import Supervisor
 from agents.disk import Disk
-from agents.usage.book import Book
+from agents.usage.book import Book, CutReason
 from agents.usage.denials import Denials
 from agents.usage.enforce import Cut, RuleBook, denied_users
 from agents.usage.lines import LogReader, Started
@@ -71,6 +71,7 @@ class Enforcer:
         self._save_at = 0.0
         self._saving: asyncio.Task[None] | None = None
         self._failing = ""
+        self._ending = False
 
     @property
     def denied_up_to(self) -> int:
@@ -84,6 +85,12 @@ class Enforcer:
             self._save_at = 0.0
             await self._save(within_seconds=SLOW_DISK_SECONDS)
             self._on_denials()
+
+    def end_everything(self, wanted: bool) -> None:
+        """Every live allocation is ended until it is not wanted any more."""
+        self._ending = wanted
+        log.info("ending_allocations" if wanted else "not_ending_allocations")
+        self._wake.set()
 
     async def run(self) -> None:
         """Never returns."""
@@ -115,6 +122,8 @@ class Enforcer:
     async def enforce(self) -> None:
         self._denials.lapse(time.time())
         if self._supervisor.state == "running":
+            if self._ending:
+                await self._end_users(await self._command_line.users() or [], reason="drained")
             if self._denials.held:
                 await self._end_denied()
             if time.monotonic() >= self._rules_at:
@@ -129,9 +138,12 @@ class Enforcer:
 
     async def _end_denied(self) -> None:
         """By coturn's own list: the log may be behind."""
-        for username in denied_users(await self._command_line.users() or [], self._denials.held):
+        await self._end_users(denied_users(await self._command_line.users() or [], self._denials.held), reason="revoked")
+
+    async def _end_users(self, usernames: Iterable[str], *, reason: CutReason) -> None:
+        for username in usernames:
             for session in await self._command_line.sessions(username) or []:
-                await self._end(Cut(session_id=session.id, username=username, reason="revoked"))
+                await self._end(Cut(session_id=session.id, username=username, reason=reason))
 
     async def _end_by_rule(self) -> None:
         cuts = self._rules.due(self._book.by_credential, now=time.time())

@@ -54,7 +54,7 @@ async def report_usage(request: Request[Any, Any, Any]) -> Response[bytes]:
     services = services_of(request)
     node = await authenticate_node(services.directory, bearer_token(request.scope))
     body = await read_json(request, _Rows)
-    now = datetime.now(UTC) - timedelta(seconds=services.directory.clock_offset_seconds)
+    now = services.directory.database_now()
     told, nobodys = [], 0
     faults: list[str] = []
     for raw in body.allocations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
@@ -15,6 +16,7 @@ from controlplane.api.problems import ProblemError, problem_for
 from controlplane.api.raw_http import bearer_token, read_body, send_answer, send_problem
 from controlplane.api.services import Services
 from controlplane.api.translate import to_denials_delta, to_report
+from controlplane.fleet.intent import must_end
 from controlplane.fleet.model import Node
 from controlplane.flows.accept_heartbeat import accept_goodbye, accept_heartbeat, authenticate_node
 from controlplane.flows.join_node import join_node
@@ -124,13 +126,14 @@ def _reply(services: Services, node: Node, now: float, *, with_secrets: bool, de
         interval_seconds=services.keeper.view.interval_seconds,
         intent=node.intent.value,
         realm=services.settings.realm,
-        secret_versions=list(node.secret_versions),
+        secret_versions=list(node.wanted_versions),
         secrets=[
             NodeSecret(version=version, secret=services.secrets.secret(node.node_id, version).reveal())
-            for version in node.secret_versions
+            for version in node.wanted_versions
         ]
         if with_secrets
         else None,
         server_at=now,
         denied=to_denials_delta(services.denials.delta(node.node_id, denied_up_to)),
+        end_allocations=node.drain is not None and must_end(node.drain, now=datetime.fromtimestamp(now, UTC)),
     )

@@ -20,6 +20,7 @@ from controlplane.api.fleet import create_join_token, list_fleet_regions, list_n
 from controlplane.api.fleet_export import export_fleet
 from controlplane.api.ice import make_ice_route
 from controlplane.api.limits import EXPOSED_HEADERS
+from controlplane.api.node_intents import INTENT_ROUTES, forget
 from controlplane.api.openapi import routes as openapi
 from controlplane.api.openapi.document import document_of
 from controlplane.api.probes import healthz, readyz
@@ -63,6 +64,8 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         leave,
         overview,
         export_fleet,
+        *INTENT_ROUTES,
+        forget,
         list_fleet_regions,
         put_fleet_region,
         list_nodes,

@@ -15,7 +15,7 @@ from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
 from controlplane.api.services import Services
 from controlplane.api.translate import count_by_health, to_fleet_region, to_node_detail, to_node_view
-from controlplane.fleet.model import Health, Region
+from controlplane.fleet.model import Health, Node, Region
 from controlplane.fleet.view import NodeState, nodes_by_region
 from controlplane.flows.join_node import make_join_token
 from controlplane.postgres_store.directory import put_region
@@ -66,7 +66,7 @@ async def overview(request: Request[Any, Any, Any]) -> Response[bytes]:
                 bits_per_second=sum(region.bits_per_second for region in regions),
             ),
             regions=regions,
-            worst_nodes=[to_node_view(state) for state in worst[:_WORST_SHOWN]],
+            worst_nodes=[to_node_view(state, now=services.directory.database_now()) for state in worst[:_WORST_SHOWN]],
             problems=_problems(services, regions, states),
             credentials_per_second=round(services.issue_rate.per_second(), 2),
             degraded=_degraded(services),
@@ -120,17 +120,18 @@ async def put_fleet_region(request: Request[Any, Any, Any], slug: FromPath[str])
     opt=described("list_nodes", tag="fleet", summary="Nodes by name", scope="fleet:read", query=NodeQuery, answer=NodeList),
 )
 async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
-    query = read_query(request, NodeQuery)
+    services, query = services_of(request), read_query(request, NodeQuery)
     after = decode_cursor(query.cursor, str) or ""
     found = [
         state
-        for state in sorted(services_of(request).keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)
+        for state in sorted(services.keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)
         if (query.region is None or state.node.region == query.region)
         and (query.health is None or state.verdict.health == query.health)
         and state.node.name > after
     ]
     page, next_cursor = page_of(found, limit=query.limit, key=lambda state: state.node.name)
-    return answer(NodeList(items=[to_node_view(state) for state in page], next_cursor=next_cursor))
+    now = services.directory.database_now()
+    return answer(NodeList(items=[to_node_view(state, now=now) for state in page], next_cursor=next_cursor))
 
 
 @get(
@@ -140,11 +141,9 @@ async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
 )
 async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Response[bytes]:
     """By id, or by name."""
-    view = services_of(request).keeper.view
-    node = view.nodes.get(node_id) or next((node for node in view.nodes.values() if node.name == node_id), None)
-    if node is None:
-        raise ProblemError("not_found", "There is no node of that id or name.")
-    return answer(to_node_detail(view.state(node, now=time.monotonic())))
+    services = services_of(request)
+    state = services.keeper.view.state(find_node(services, node_id), now=time.monotonic())
+    return answer(to_node_detail(state, now=services.directory.database_now()))
 
 
 @post(
@@ -178,6 +177,15 @@ async def create_join_token(request: Request[Any, Any, Any]) -> Response[bytes]:
             "region_unknown", "There is no region of that slug: make it first, with PUT /fleet/regions/SLUG."
         ) from None
     return answer(JoinTokenView(join_token=token.reveal(), region=body.region, name=body.name, expires_at=expires_at), status=201)
+
+
+def find_node(services: Services, id_or_name: str) -> Node:
+    """Raises ProblemError."""
+    nodes = services.keeper.view.nodes
+    node = nodes.get(id_or_name) or next((node for node in nodes.values() if node.name == id_or_name), None)
+    if node is None:
+        raise ProblemError("not_found", "There is no node of that id or name.")
+    return node
 
 
 def _regions(services: Services, states: list[NodeState]) -> list[FleetRegionView]:

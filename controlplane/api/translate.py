@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from controlplane.fleet import model
 from controlplane.fleet.eligibility import signing_version
+from controlplane.fleet.intent import phase
 from controlplane.fleet.model import Health, Region, Report
 from controlplane.fleet.view import NodeState
 from controlplane.flows.denials import Delta
@@ -76,7 +78,7 @@ def to_denials_delta(delta: Delta | None) -> agent_api.DenialsDelta | None:
     )
 
 
-def _node_fields(state: NodeState) -> dict[str, object]:
+def _node_fields(state: NodeState, now: datetime) -> dict[str, object]:
     node = state.node
     return {
         "node_id": node.node_id,
@@ -87,6 +89,9 @@ def _node_fields(state: NodeState) -> dict[str, object]:
         "health_detail": state.verdict.detail,
         "intent": node.intent.value,
         "intent_reason": node.intent_reason,
+        "intent_at": node.intent_at,
+        "intent_by": node.intent_by,
+        "drain": None if node.drain is None else _drain(node.drain, state, now),
         "eligible": state.eligible,
         "ineligible_because": [reason.value for reason in state.ineligibility],
         "utilisation": round(state.utilisation, 4),
@@ -94,15 +99,25 @@ def _node_fields(state: NodeState) -> dict[str, object]:
     }
 
 
-def to_node_view(state: NodeState) -> fleet_api.NodeView:
-    return fleet_api.NodeView(**_node_fields(state))  # type: ignore[arg-type]
+def _drain(drain: model.Drain, state: NodeState, now: datetime) -> fleet_api.DrainView:
+    return fleet_api.DrainView(
+        phase=phase(drain, now=now).value,
+        deadline_at=drain.deadline_at,
+        force=drain.force,
+        allocations_left=None if state.record is None else state.record.report.load.allocations,
+    )
 
 
-def to_node_detail(state: NodeState) -> fleet_api.NodeDetail:
+def to_node_view(state: NodeState, *, now: datetime) -> fleet_api.NodeView:
+    """`now` is PostgreSQL's: it stamped the drain."""
+    return fleet_api.NodeView(**_node_fields(state, now))  # type: ignore[arg-type]
+
+
+def to_node_detail(state: NodeState, *, now: datetime) -> fleet_api.NodeDetail:
     node, record = state.node, state.record
     report = None if record is None else record.report
     return fleet_api.NodeDetail(
-        **_node_fields(state),  # type: ignore[arg-type]
+        **_node_fields(state, now),  # type: ignore[arg-type]
         joined_at=node.joined_at,
         agent_version=None if report is None else report.agent_version,
         clock_offset_seconds=None if report is None else round(report.clock_offset_seconds, 3),
@@ -129,7 +144,7 @@ def to_node_detail(state: NodeState) -> fleet_api.NodeDetail:
         listeners=[]
         if report is None
         else [agent_api.Listener(transport=each.transport.value, host=each.host, port=each.port) for each in report.listeners],
-        secret_versions=list(node.secret_versions),
+        secret_versions=list(node.wanted_versions),
         secret_versions_loaded=[] if report is None else list(report.secret_versions),
         secrets_drifted=report is not None and report.secrets_drifted,
         signing_version=signing_version(node, record),

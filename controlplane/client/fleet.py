@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from controlplane.client.call import Call, Pages, get, json_of, part
+from controlplane.client.call import Call, Pages, get, json_of, nothing, part
 from controlplane.client.methods import Driver, Group, call, pages
 from controlplane.wire.fleet_api import (
+    DrainBody,
     FleetExport,
     FleetRegionView,
+    IntentBody,
     JoinTokenBody,
     JoinTokenView,
     NodeDetail,
@@ -75,6 +77,36 @@ class Fleet(Group[Driver]):
         """One node, by its id or its name."""
         return get(f"/fleet/nodes/{part(node)}", NodeDetail)
 
+    @call
+    @staticmethod
+    def cordon(node: str, *, reason: str = "") -> Call[NodeView]:
+        """Give it no new clients; those it has stay."""
+        return _intent(node, "cordon", IntentBody(reason=reason))
+
+    @call
+    @staticmethod
+    def uncordon(node: str, *, reason: str = "") -> Call[NodeView]:
+        """Give a cordoned node new clients again."""
+        return _intent(node, "uncordon", IntentBody(reason=reason))
+
+    @call
+    @staticmethod
+    def drain(node: str, *, reason: str = "", deadline_seconds: int = 3600, force: bool = True) -> Call[NodeView]:
+        """Take it out of service. What is left at the deadline is ended, unless `force` is false."""
+        return _intent(node, "drain", DrainBody(reason=reason, deadline_seconds=deadline_seconds, force=force))
+
+    @call
+    @staticmethod
+    def undrain(node: str, *, reason: str = "") -> Call[NodeView]:
+        """Put a draining or drained node into service again."""
+        return _intent(node, "undrain", IntentBody(reason=reason))
+
+    @call
+    @staticmethod
+    def forget(node: str, *, force: bool = False) -> Call[None]:
+        """Forget a node that is gone; with `force` also one that is in service."""
+        return Call(method="DELETE", path=f"/fleet/nodes/{part(node)}", query={"force": force}, read=nothing, repeat="refused")
+
     @pages
     @staticmethod
     def audit(
@@ -103,3 +135,8 @@ class Fleet(Group[Driver]):
             read=json_of(JoinTokenView),
             repeat="limited",
         )
+
+
+def _intent(node: str, change: str, body: IntentBody) -> Call[NodeView]:
+    """Asked twice it is what it was."""
+    return Call(method="POST", path=f"/fleet/nodes/{part(node)}/{change}", body=body, read=json_of(NodeView), repeat="always")

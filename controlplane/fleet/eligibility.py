@@ -11,7 +11,7 @@ def signing_version(node: Node, record: NodeRecord | None) -> int | None:
     """The newest secret version that coturn holds and that it shall hold; None: nothing can be signed for this node."""
     if record is None:
         return None
-    return max((version for version in record.report.secret_versions if version in node.secret_versions), default=None)
+    return max((version for version in record.report.secret_versions if version in node.wanted_versions), default=None)
 
 
 def derive_ineligibility(

@@ -38,7 +38,8 @@ def derive_health(
         return Verdict(health=Health.UNKNOWN, reason=HealthReason.NEVER_REPORTED, detail="No heartbeat has arrived yet.")
     bad = bad_news(record.report, policy=policy)
     if bad is not None:
-        starting = bad is HealthReason.PROBE_MISSING and age_seconds <= policy.lease_seconds(interval_seconds)
+        no_evidence = bad in {HealthReason.PROBE_MISSING, HealthReason.SECRETS_WITHDRAWN}
+        starting = no_evidence and age_seconds <= policy.lease_seconds(interval_seconds)
         return Verdict(health=Health.UNKNOWN if starting else Health.DOWN, reason=bad, detail=_bad_news_in_words(record, bad))
     late = age_seconds > policy.late_after_seconds(interval_seconds)
     if not silence_held and age_seconds > policy.lease_seconds(interval_seconds):
@@ -71,6 +72,8 @@ def _bad_news_in_words(record: NodeRecord, bad: HealthReason) -> str:
             f"The node's clock is {report.clock_offset_seconds:+.1f} s off: "
             "coturn would refuse fresh credentials or take expired ones."
         )
+    if bad is HealthReason.SECRETS_WITHDRAWN:
+        return "Its secrets are withdrawn: coturn lets nobody in, and cannot be probed."
     if bad is HealthReason.PROBE_MISSING:
         return "The agent has not finished a probe of its own listeners yet."
     return report.probe.failure if report.probe is not None else ""

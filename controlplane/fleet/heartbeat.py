@@ -17,6 +17,8 @@ def bad_news(report: Report, *, policy: Policy) -> HealthReason | None:
         return HealthReason.COTURN_DEAD
     if abs(report.clock_offset_seconds) > policy.clock_offset_limit_seconds:
         return HealthReason.CLOCK_OFFSET
+    if not report.secret_versions and not report.secrets_drifted:
+        return HealthReason.SECRETS_WITHDRAWN
     if report.probe is None or report.probe.age_seconds > policy.probe_age_limit_seconds:
         return HealthReason.PROBE_MISSING
     if not report.probe.ok:

@@ -32,6 +32,8 @@ class HealthReason(StrEnum):
     COTURN_DEAD = "coturn_dead"
     PROBE_MISSING = "probe_missing"
     PROBE_FAILED = "probe_failed"
+    SECRETS_WITHDRAWN = "secrets_withdrawn"
+    """A drain has taken coturn's secrets: it refuses everybody, its agent's probe included."""
     CLOCK_OFFSET = "clock_offset"
     GOODBYE = "goodbye"
 
@@ -82,6 +84,21 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """A node's way out of service, as far as it has come. Instants are PostgreSQL's."""
+
+    since_at: datetime
+    deadline_at: datetime
+    """When its secrets are withdrawn at the latest."""
+    force: bool
+    """Whether allocations that are left at the deadline are ended, or run out by themselves."""
+    withdrawn_at: datetime | None = None
+    """Since when coturn shall hold no secret."""
+    drained_at: datetime | None = None
+    """When no allocation was left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A managed relay host as the operator knows it: from PostgreSQL, not from its reports."""
 
@@ -90,10 +107,20 @@ class Node:
     region: str
     intent: Intent = Intent.ACTIVE
     intent_reason: str = ""
+    intent_at: datetime | None = None
+    intent_by: str = ""
+    """The id of the token that asked for it; empty: nobody did yet."""
+    drain: Drain | None = None
+    """While it is draining."""
     secret_versions: tuple[int, ...] = (1,)
-    """Versions that coturn shall hold."""
+    """Versions that may be signed with, or were."""
     token_sha256: bytes = b""
     joined_at: datetime | None = None
+
+    @property
+    def wanted_versions(self) -> tuple[int, ...]:
+        """Versions that coturn shall hold: none once a drain has withdrawn them."""
+        return () if self.drain is not None and self.drain.withdrawn_at is not None else self.secret_versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -131,6 +131,10 @@ class Directory:
             self._by_token[sha256] = node
             self._fleet_changed()
         return node
+
+    def database_now(self) -> datetime:
+        """PostgreSQL's clock: all replicas judge by the same one, and what PostgreSQL stamped is compared with it."""
+        return datetime.now(UTC) - timedelta(seconds=self.clock_offset_seconds)
 
     def project(self, organization_id: UUID, slug: str | None) -> Project | None:
         """By slug inside an organization; without a slug the organization's default project."""

@@ -75,6 +75,14 @@ class FleetKeeper:
         if news:
             self._news.set()
 
+    async def forget(self, node_id: str) -> None:
+        """Of a node that was deleted nothing stays in Redis, either; where Redis is away, it does no harm."""
+        self._unwritten.pop(node_id, None)
+        try:
+            await self._live.forget(node_id)
+        except LiveStateUnavailableError as error:
+            log.warning("node_not_forgotten_by_redis", node_id=node_id, reason=str(error))
+
     def rebuild(self) -> None:
         self.view.rebuild(now=time.monotonic(), wall=datetime.now(UTC))
 

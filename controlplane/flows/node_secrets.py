@@ -52,4 +52,4 @@ class NodeSecrets:
                 right.append(version)
             else:
                 wrong = True
-        return tuple(sorted(right)), wrong or set(right) != set(node.secret_versions)
+        return tuple(sorted(right)), wrong or set(right) != set(node.wanted_versions)

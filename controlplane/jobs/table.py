@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
 from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
@@ -29,6 +30,7 @@ def jobs_of_term(
     quotas: QuotaKeeper,
     conversion: ConversionLearner,
     retention: Retention,
+    drains: DrainKeeper,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -43,6 +45,7 @@ def jobs_of_term(
         ("fold_usage", 1.0, usage.fold),
         ("revocations", 1.0, revocations.enforce),
         ("tidy_revocations", 30.0, revocations.tidy),
+        ("drains", 1.0, drains.advance),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

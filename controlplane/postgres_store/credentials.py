@@ -45,6 +45,7 @@ async def _insert(connection: Any, issues: Sequence[Issue]) -> None:
         batch = _encoder.encode(issues).decode()
         revoked = [Key(row["issued_at"], row["id"]) async for row in queries.insert_credentials(connection, batch=batch)]
         await deny(connection, revoked, reason="revoked")
+        await queries.note_expiries(connection, batch=batch)
 
 
 async def ensure_partitions(database: Database, *, days: int) -> None:

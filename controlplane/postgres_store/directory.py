@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from controlplane.fleet.model import Intent, Node, Region
+from controlplane.fleet.model import Drain, Intent, Node, Region
 from controlplane.postgres_store.audit import Actor, write_audit
 from controlplane.postgres_store.database import Database, queries
 
@@ -21,13 +21,26 @@ class DirectoryVersion:
     """PostgreSQL's clock at the answer: a replica whose own is far off must not sign."""
 
 
-def _node(row: Any) -> Node:
+def node_of(row: Any) -> Node:
+    """From a row of all of its columns."""
+    drain = None
+    if row["drain_deadline_at"] is not None:
+        drain = Drain(
+            since_at=row["intent_at"],
+            deadline_at=row["drain_deadline_at"],
+            force=row["drain_force"],
+            withdrawn_at=row["secrets_withdrawn_at"],
+            drained_at=row["drained_at"],
+        )
     return Node(
         node_id=str(row["id"]),
         name=row["name"],
         region=row["region"],
         intent=Intent(row["intent"]),
         intent_reason=row["intent_reason"],
+        intent_at=row["intent_at"],
+        intent_by=row["intent_by"],
+        drain=drain,
         secret_versions=tuple(row["secret_versions"]),
         token_sha256=row["token_sha256"],
         joined_at=row["joined_at"],
@@ -47,13 +60,13 @@ async def all_regions(database: Database) -> list[Region]:
 
 async def all_nodes(database: Database) -> list[Node]:
     async with database.connection() as connection:
-        return [_node(row) async for row in queries.nodes_all(connection)]
+        return [node_of(row) async for row in queries.nodes_all(connection)]
 
 
 async def node_by_token(database: Database, sha256: bytes) -> Node | None:
     async with database.connection() as connection:
         row = await queries.node_by_token(connection, sha256=sha256)
-    return None if row is None else _node(row)
+    return None if row is None else node_of(row)
 
 
 async def put_region(database: Database, region: Region, actor: Actor) -> None:

@@ -29,6 +29,11 @@ end
 return now
 """
 
+_FORGET = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+"""
+
 _CHANGED = f"""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -75,6 +80,7 @@ class LiveState:
         self._client = client
         self._put = client.register_script(_PUT)
         self._changed = client.register_script(_CHANGED)
+        self._forget = client.register_script(_FORGET)
 
     @classmethod
     def connect(cls, url: str) -> LiveState:
@@ -90,6 +96,10 @@ class LiveState:
         for node_id, record in records.items():
             flat += (node_id, encode_record(record))
         await self._call(self._put, flat)
+
+    async def forget(self, node_id: str) -> None:
+        """Raises LiveStateUnavailableError."""
+        await self._call(self._forget, [node_id])
 
     async def changed_since(self, cursor: int) -> Changes:
         """What was received since the reading that gave `cursor`; 0 for everything. Raises LiveStateUnavailableError."""

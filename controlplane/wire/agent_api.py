@@ -170,6 +170,8 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
     """The control plane's clock, Unix seconds."""
     denied: DenialsDelta | None = None
     """None: nothing since the heartbeat's `denied_up_to`."""
+    end_allocations: bool = False
+    """End every live allocation, and go on doing so: the deadline of a drain has passed."""
 
 
 class AllocationReport(Struct, frozen=True, kw_only=True):

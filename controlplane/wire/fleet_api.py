@@ -59,6 +59,39 @@ class NodeQuery(Struct, frozen=True, kw_only=True):
     """`next_cursor` of the page before."""
 
 
+class IntentBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /fleet/nodes/{node_id}/cordon, uncordon, undrain."""
+
+    reason: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")] = ""
+    """For whoever looks at the node next."""
+
+
+class DrainBody(IntentBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /fleet/nodes/{node_id}/drain."""
+
+    deadline_seconds: Annotated[int, Meta(ge=0, le=604_800)] = 3600
+    """From now. Then the node's secrets are withdrawn, whoever still holds a credential."""
+    force: bool = True
+    """Whether allocations that are left at the deadline are ended; false: they run out by themselves."""
+
+
+class ForgetQuery(Struct, frozen=True, kw_only=True):
+    """DELETE /fleet/nodes/{node_id}."""
+
+    force: bool = False
+    """Also a node that is in service."""
+
+
+class DrainView(Struct, frozen=True, kw_only=True):
+    """How far a drain has come."""
+
+    phase: str
+    deadline_at: datetime
+    force: bool
+    allocations_left: Count | None
+    """By its newest report; None: it never reported."""
+
+
 class NodeView(Struct, frozen=True, kw_only=True):
     """One node: what is observed, what is wanted, and what follows from both."""
 
@@ -70,6 +103,12 @@ class NodeView(Struct, frozen=True, kw_only=True):
     health_detail: str
     intent: str
     intent_reason: str
+    intent_at: datetime | None
+    """None: nobody ever wanted anything of it."""
+    intent_by: str
+    """The id of the token that asked for it."""
+    drain: DrainView | None
+    """While it is draining."""
     eligible: bool
     ineligible_because: list[str]
     utilisation: Ratio

@@ -109,7 +109,7 @@ class AllocationView(Struct, frozen=True, kw_only=True):
     started_at: datetime
     ended_at: datetime | None
     end_reason: str | None
-    """client, timeout, revoked, expired, quota, coturn_ended or other."""
+    """client, timeout, revoked, expired, quota, drained, coturn_ended or other."""
     credential_id: UUID | None
     room: str | None
     initiator_client: str | None

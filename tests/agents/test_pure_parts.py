@@ -113,7 +113,14 @@ def secret_of(version: int) -> str:
     return f"secret-{version}"
 
 
-def reply(*versions: int, told: bool = True, intent: Intent = "active", realm: str = "r", interval: float = 2.0) -> HeartbeatReply:
+def reply(
+    *versions: int,
+    told: bool = True,
+    intent: Intent = "active",
+    realm: str = "r",
+    interval: float = 2.0,
+    end_allocations: bool = False,
+) -> HeartbeatReply:
     return HeartbeatReply(
         interval_seconds=interval,
         intent=intent,
@@ -121,6 +128,7 @@ def reply(*versions: int, told: bool = True, intent: Intent = "active", realm: s
         secret_versions=list(versions),
         secrets=[NodeSecret(version=one, secret=secret_of(one)) for one in versions] if told else None,
         server_at=1.0,
+        end_allocations=end_allocations,
     )
 
 
@@ -192,14 +200,16 @@ versions = st.lists(st.integers(1, 5), max_size=4, unique=True)
     intent=st.sampled_from(["active", "cordoned", "draining"]),
     coturn=st.booleans(),
     interval=st.floats(-1, 1000),
+    ending=st.booleans(),
 )
 def test_a_plan_that_was_done_leaves_nothing_to_do(
-    wanted: list[int], have: list[int], told: bool, realm: str, intent: Intent, coturn: bool, interval: float
+    wanted: list[int], have: list[int], told: bool, realm: str, intent: Intent, coturn: bool, interval: float, ending: bool
 ) -> None:
     state = replace(STATE, secrets=held(*have), coturn_wanted=coturn)
-    asked = reply(*wanted, told=told, realm=realm, intent=intent, interval=interval)
+    asked = reply(*wanted, told=told, realm=realm, intent=intent, interval=interval, end_allocations=ending)
     after = done(state, plan(asked, state))
     assert plan(asked, after) == []
+    assert after.ending is ending
     if told or set(wanted) <= set(have):
         assert dict(after.secrets) == held(*wanted)
     else:

@@ -17,6 +17,7 @@ from controlplane.client.methods import Group, call, pages
 from controlplane.wire.tenants_api import ProjectBody, ProjectPatch
 from tests.client.used_api import Used
 from tests.docs.pages import fenced, page, rows
+from tests.running_api import SimulatedNode
 
 _PAGE = "docs/reference/python-client.md"
 _NOT_FOR_CALLERS = re.compile(r"/api/v1/(agents|session)/?|^/(?!api/v1)")
@@ -97,6 +98,7 @@ async def test_the_examples_run(used: Used, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("OPERATOR_TOKEN", used.api.tokens["operator_token"])
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     names: dict[str, Any] = {"CREDENTIAL_ID": used.credential_id, "HOOK_URL": f"{used.api.url}/healthz"}
+    await SimulatedNode(used.api, "eu-old", "eu-central").join()
     blocks = fenced(page(_PAGE), "python")
     assert len(blocks) > 15
     for block in blocks:

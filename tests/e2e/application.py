@@ -47,6 +47,18 @@ class Application:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
+    async def allocations(self, credential_id: str) -> list[dict[str, Any]]:
+        """Of that credential, the first last."""
+        answer = await self.client.get("/api/v1/allocations", headers=self._project, params={"credential": credential_id})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["items"])
+
+    async def operate(self, region: str, change: str, **body: Any) -> None:
+        """Cordon, drain and so on, of the region's node."""
+        name = next(node.name for node in self.stack.nodes.values() if node.region == region)
+        answer = await self.client.post(f"/api/v1/fleet/nodes/{name}/{change}", headers=self._operator, json=body)
+        assert answer.status_code == 202, answer.text
+
     def _trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.stack.certificates.authority))
 

@@ -4,49 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
-import httpx
 
-from deploy.local.ports import reserve_ports
-from tests.running_api import RunningApi, SimulatedNode, running_api, until
-
-
-class JobsProcess:
-    def __init__(self, process: asyncio.subprocess.Process, metrics_port: int) -> None:
-        self.process = process
-        self._metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
-
-    async def leads(self) -> bool:
-        try:
-            async with httpx.AsyncClient(trust_env=False) as client:
-                return "turnfleet_jobs_leading 1.0" in (await client.get(self._metrics_url)).text
-        except httpx.TransportError:
-            return False
-
-
-@asynccontextmanager
-async def jobs_process(api: RunningApi) -> AsyncIterator[JobsProcess]:
-    with reserve_ports(1) as ports, api.log_file.open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "controlplane",
-            "jobs",
-            env=api.environment | {"TURNFLEET_METRICS_PORT": str(ports.base)},
-            stderr=log,
-        )
-        try:
-            yield JobsProcess(process, ports.base)
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-            await asyncio.wait_for(process.wait(), 10)
+from tests.running_api import SimulatedNode, running_api, until
+from tests.running_jobs import jobs_process
 
 
 async def healths(url: str, name: str) -> list[str]:

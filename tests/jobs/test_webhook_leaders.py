@@ -13,8 +13,8 @@ import pytest
 
 from controlplane.postgres_store.outbox import tell
 from tests.databases import PatientDatabase
-from tests.jobs.test_jobs import jobs_process
 from tests.running_api import RunningApi, SimulatedNode, running_api, until
+from tests.running_jobs import jobs_process
 from tests.webhook_office import EVENTS, got
 from tests.webhook_receiver import Receiver, never, receiver, status
 

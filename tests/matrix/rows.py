@@ -147,6 +147,11 @@ ROWS: Final = (
     fleet("PUT /api/v1/fleet/regions/{slug}", "fleet:operate", operator=200, fill={"slug": "region"}, body=_REGION),
     fleet("GET /api/v1/fleet/nodes", "fleet:read", operator=200),
     fleet("GET /api/v1/fleet/nodes/{node_id}", "fleet:read", operator=200),
+    fleet("POST /api/v1/fleet/nodes/{node_id}/cordon", "fleet:operate", operator=202, body={"reason": "a look"}),
+    fleet("POST /api/v1/fleet/nodes/{node_id}/uncordon", "fleet:operate", operator=202),
+    fleet("POST /api/v1/fleet/nodes/{node_id}/drain", "fleet:operate", operator=202, body={"deadline_seconds": 60}),
+    fleet("POST /api/v1/fleet/nodes/{node_id}/undrain", "fleet:operate", operator=202),
+    fleet("DELETE /api/v1/fleet/nodes/{node_id}", "fleet:operate", operator=204, fill={"node_id": "spare_node"}),
     fleet("POST /api/v1/fleet/join-tokens", "fleet:operate", operator=201, body={"region": "eu-central"}),
     fleet("GET /api/v1/fleet/audit", "fleet:read", operator=200),
     # Agents. A join token is in the body, so the token of the header does not matter.

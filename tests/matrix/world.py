@@ -98,6 +98,10 @@ class World:
                 return "eu-central"
             case "node_id":
                 return self._node.node_id
+            case "spare_node":
+                spare = SimulatedNode(self.api, f"spare-{number}", "eu-central")
+                await spare.join()
+                return spare.node_id
             case "code":
                 return next(iter(PROBLEMS))
         raise AssertionError(f"The world has no {name}.")

@@ -37,3 +37,19 @@ FROM inserted i CROSS JOIN LATERAL (
 ) AS named (kind, value)
 JOIN revocations r ON r.project_id = i.project_id AND r.kind = named.kind AND r.value = named.value
 WHERE r.expires_at > now() AND (r.kind IN ('credential', 'project') OR r.revoked_at >= i.issued_at);
+
+-- name: note_expiries!
+-- Until when each node must hold the secret that these were signed with, to the next quarter of a minute: a row that would not
+-- move is not touched. In order, so that two batches never wait for each other.
+INSERT INTO node_expiries (node_id, secret_version, latest_at)
+SELECT batch.node_id, batch.secret_version, batch.latest_at
+FROM (
+    SELECT node_id, secret_version, to_timestamp(ceil(extract(epoch FROM max(expires_at)) / 15) * 15) AS latest_at
+    FROM json_to_recordset(:batch::json) AS issue (expires_at timestamptz, node_ids uuid[], secret_versions integer[])
+    CROSS JOIN LATERAL unnest(node_ids, secret_versions) AS signed (node_id, secret_version)
+    GROUP BY node_id, secret_version
+) AS batch
+LEFT JOIN node_expiries known USING (node_id, secret_version)
+WHERE known.latest_at IS NULL OR known.latest_at < batch.latest_at
+ORDER BY batch.node_id, batch.secret_version
+ON CONFLICT (node_id, secret_version) DO UPDATE SET latest_at = greatest(node_expiries.latest_at, excluded.latest_at);

@@ -1,0 +1,122 @@
+"""What operators want of a node, and how far its drain has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from controlplane.fleet.intent import Change, intent_after
+from controlplane.fleet.model import Intent, Node
+from controlplane.postgres_store.audit import Actor, write_audit
+from controlplane.postgres_store.database import Database, queries
+from controlplane.postgres_store.directory import node_of
+from controlplane.postgres_store.errors import ConflictError
+from controlplane.postgres_store.events import FleetEvent, write_events
+
+
+async def change_intent(
+    database: Database, node: str, change: Change, *, reason: str, deadline_seconds: float, force: bool, actor: Actor
+) -> Node | None:
+    """The node of that id or name after the change; None: there is none. With its audit entry and its event.
+
+    Raises ConflictError with a sentence when it cannot be now, and DatabaseUnavailableError.
+    """
+    async with database.transaction() as connection:
+        row = await queries.node_for_update(connection, node=node)
+        if row is None:
+            return None
+        before = node_of(row)
+        wanted = intent_after(change, before.intent)
+        if not isinstance(wanted, Intent):
+            raise ConflictError(wanted)
+        await queries.set_intent(
+            connection,
+            id=row["id"],
+            intent=wanted.value,
+            reason=reason,
+            by=actor.token_id,
+            deadline_seconds=deadline_seconds,
+            force=force,
+        )
+        after = node_of(await queries.node_for_update(connection, node=str(row["id"])))
+        await write_audit(connection, actor, f"node.{change}", before.name, before=_said(before), after=_said(after))
+        if after.intent is not before.intent:
+            await queries.insert_operator_event(
+                connection,
+                kind="node.intent",
+                region=after.region,
+                node_id=row["id"],
+                was=before.intent.value,
+                became=after.intent.value,
+                reason=change.value,
+                detail=reason,
+                actor=actor.token_id,
+            )
+        return after
+
+
+async def forget_node(database: Database, node: str, *, actor: Actor) -> Node | None:
+    """Delete it: its token stops working, and it may join anew. None: there is none. Raises DatabaseUnavailableError."""
+    async with database.transaction() as connection:
+        row = await queries.node_for_update(connection, node=node)
+        if row is None:
+            return None
+        gone = node_of(row)
+        await queries.delete_node(connection, id=row["id"])
+        await queries.delete_node_expiries(connection, id=row["id"])
+        await write_audit(connection, actor, "node.forget", gone.name, before={"region": gone.region, **_said(gone)})
+        await queries.insert_operator_event(
+            connection,
+            kind="node.forgotten",
+            region=gone.region,
+            node_id=row["id"],
+            was=None,
+            became=None,
+            reason="",
+            detail=gone.name,
+            actor=actor.token_id,
+        )
+        return gone
+
+
+async def latest_expiries(database: Database, node_ids: Sequence[str]) -> dict[str, datetime]:
+    """Until when credentials signed for these nodes are valid; a node that none was signed for is left out."""
+    async with database.connection() as connection:
+        found = queries.latest_expiries(connection, nodes=[UUID(each) for each in node_ids])
+        return {str(row["node_id"]): row["latest_at"] async for row in found}
+
+
+async def withdraw_secrets(database: Database, node: Node, *, epoch: int) -> None:
+    """From now on coturn shall hold none of its secrets. Nothing happens when `epoch` is over or the drain has ended."""
+    await _go_on(database, node, "withdraw_secrets", became="emptying", epoch=epoch)
+
+
+async def set_drained(database: Database, node: Node, *, epoch: int) -> None:
+    """No allocation of it is left. Nothing happens when `epoch` is over or the drain has ended."""
+    await _go_on(database, node, "set_drained", became="drained", epoch=epoch)
+
+
+async def _go_on(database: Database, node: Node, statement: str, *, became: str, epoch: int) -> None:
+    async with database.transaction() as connection:
+        if not await queries.hold_epoch(connection, epoch=epoch):
+            return
+        if not await getattr(queries, statement)(connection, id=UUID(node.node_id)):
+            return
+        event = FleetEvent(
+            happened_at=datetime.now(UTC),
+            kind="node.drain",
+            region=node.region,
+            node_id=UUID(node.node_id),
+            was="waiting" if became == "emptying" else "emptying",
+            became=became,
+            reason="",
+            detail="",
+        )
+        await write_events(connection, [event], epoch=epoch)
+
+
+def _said(node: Node) -> dict[str, object]:
+    drain = node.drain
+    said: dict[str, object] = {"intent": node.intent.value, "reason": node.intent_reason}
+    return said if drain is None else said | {"deadline_at": drain.deadline_at, "force": drain.force}

@@ -1,0 +1,35 @@
+"""What operators want of nodes: since when, by whom, and how far a drain has come. And until when each secret version is needed."""
+
+from __future__ import annotations
+
+from controlplane.postgres_store.migrations.script import run_script
+
+revision = "0007"
+down_revision = "0006"
+
+_STATEMENTS = """
+ALTER TABLE nodes
+    ADD COLUMN intent_at timestamptz,
+    ADD COLUMN intent_by text NOT NULL DEFAULT '',
+    -- While it is draining, and null otherwise.
+    ADD COLUMN drain_deadline_at timestamptz,
+    ADD COLUMN drain_force boolean NOT NULL DEFAULT true,
+    ADD COLUMN secrets_withdrawn_at timestamptz,
+    ADD COLUMN drained_at timestamptz,
+    ADD CHECK ((intent = 'draining') = (drain_deadline_at IS NOT NULL));
+-- The latest expiry of what was signed for a node with each version, rounded up so that a busy node's row is written seldom.
+CREATE TABLE node_expiries (
+    node_id uuid NOT NULL,
+    secret_version integer NOT NULL,
+    latest_at timestamptz NOT NULL,
+    PRIMARY KEY (node_id, secret_version)
+);
+"""
+
+
+def upgrade() -> None:
+    run_script(_STATEMENTS)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("turnfleet does not migrate backwards: restore a backup.")

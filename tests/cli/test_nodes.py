@@ -1,0 +1,50 @@
+"""Joining nodes, and taking them out of service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running_cli import Cli, cli_for
+from tests.client.used_api import Used
+from tests.running_api import SimulatedNode
+
+
+@pytest.fixture
+def operator(used: Used, folder: Path) -> Cli:
+    return cli_for(used.api, folder, "operator")
+
+
+async def test_the_line_that_joins_a_node_really_does(operator: Cli, used: Used) -> None:
+    made = await operator("node", "join-token", "--region", "eu-central", "--ttl", "10min")
+    assert made.status == 0, made.err
+    url, token, *command = made.out.split()
+    assert command == ["turnfleet-agent", "run"]
+    assert url == f"TURNFLEET_AGENT_URL={used.api.url}"
+    assert "within 10 minutes" in made.err
+    body = {"join_token": token.removeprefix("TURNFLEET_AGENT_JOIN_TOKEN="), "join_nonce": "nonce-nonce", "name": "by-its-line"}
+    assert (await used.api.client.post("/api/v1/agents/join", json=body)).status_code == 200
+    assert (await operator("node", "join-token", "--region", "atlantis")).status == 1
+    assert (await operator("node", "forget", "by-its-line")).status == 2
+    assert (await operator("node", "forget", "by-its-line", "--yes")).status == 0
+    assert (await operator("node", "show", "by-its-line")).status == 4
+
+
+async def test_a_node_is_cordoned_drained_and_put_back(operator: Cli, used: Used) -> None:
+    node = SimulatedNode(used.api, "eu-2", "eu-central")
+    await node.bring_up()
+    node.keep_beating()
+    cordoned = await operator("node", "cordon", "eu-2", "--reason", "a look")
+    assert (cordoned.status, cordoned.err) == (0, "eu-2 is cordoned.\n")
+    assert "a look" in (await operator("node", "show", "eu-2")).out
+    assert (await operator("node", "undrain", "eu-2")).status == 1
+    assert (await operator("node", "uncordon", "eu-2", "--json")).json()["intent"] == "active"
+    drained = await operator("node", "drain", "eu-2", "--deadline", "0s", "--wait")
+    assert drained.status == 0, drained.err
+    assert drained.err.splitlines()[0].startswith("eu-2 gets no new clients")
+    assert drained.err.splitlines()[-1] == "eu-2 is drained."
+    assert (await operator("node", "drain", "eu-2", "--deadline", "soon")).status == 2
+    assert "eu-2 is active." in (await operator("node", "undrain", "eu-2")).err
+    await node.stop_beating()
+    assert (await operator("node", "forget", "eu-2", "--force", "--yes")).status == 0
