@@ -39,7 +39,7 @@ def derive_health(
     bad = bad_news(record.report, policy=policy)
     if bad is not None:
         no_evidence = bad in {HealthReason.PROBE_MISSING, HealthReason.SECRETS_WITHDRAWN}
-        starting = no_evidence and age_seconds <= policy.lease_seconds(interval_seconds)
+        starting = no_evidence and (silence_held or age_seconds <= policy.lease_seconds(interval_seconds))
         return Verdict(health=Health.UNKNOWN if starting else Health.DOWN, reason=bad, detail=_bad_news_in_words(record, bad))
     late = age_seconds > policy.late_after_seconds(interval_seconds)
     if not silence_held and age_seconds > policy.lease_seconds(interval_seconds):

@@ -56,9 +56,10 @@ class Policy:
     the first leaves the last nodes below it alone with every request: simulated, 1.6 times the oracle's peak instead of 1.04."""
     choices: int = 3
     """d of best-of-d: 2 reacts slower, 4 herds more; 3 was best in simulation at 20 to 500 nodes."""
-    slow_start_seconds: float = 30.0
+    slow_start_seconds: float = 60.0
     slow_start_floor: float = 0.25
-    """A returning node starts at a quarter of its share and has it all after 30 s: covers warm-up and flapping."""
+    """A returning node starts at a quarter of its share and has it all after a minute: covers warm-up and flapping. Simulated with
+    100 nodes, an empty one is given at most 3.5 times its share in any 5 s; with half a minute 3.8 times."""
 
     rtt_base_milliseconds: float = 6.0
     rtt_milliseconds_per_km: float = 0.015

@@ -118,6 +118,7 @@ class Run:
         when, what, which = event
         placer, events = self._placer, self._events
         placer.cut_off = self._reporting.cut_off(when)
+        placer.not_sharing = self._reporting.cut_off(when, placements=True)
         if what == _REPORT:
             if self._alive[which]:
                 open_now = int(self._allocations[which] * self._carrying[which])

@@ -31,6 +31,8 @@ class Placer(ABC):
         self.workload = workload
         self.cut_off: frozenset[int] = frozenset()
         """Replicas that cannot reach the shared store now."""
+        self.not_sharing: frozenset[int] = frozenset()
+        """Replicas that can neither tell what they place nor be told; the former are among them."""
         names = [f"{seed}/{Purpose.DRAWS}/{self.name}/{replica}" for replica in range(scenario.replicas)]
         self.draws = [Random(name) for name in names]  # noqa: S311 - spreads load; nothing secret is drawn from it
         self.region_of_demand = [each.region for each in scenario.asking]

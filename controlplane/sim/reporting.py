@@ -100,9 +100,9 @@ class Reporting:
             return True
         return scenario.lost_share > 0 and self._trouble.random() < scenario.lost_share
 
-    def cut_off(self, now: float) -> frozenset[int]:
-        """Replicas that do not reach the shared store at that moment."""
+    def cut_off(self, now: float, *, placements: bool = False) -> frozenset[int]:
+        """Replicas that do not reach the shared store at that moment; with `placements`, those that cannot tell what they place."""
         apart = self._scenario.partition
         if apart is None or not apart.from_seconds <= now < apart.until_seconds:
             return _NOBODY
-        return frozenset(apart.replicas)
+        return _NOBODY if apart.placements_only and not placements else frozenset(apart.replicas)

@@ -47,6 +47,8 @@ class Partition:
     replicas: tuple[int, ...]
     from_seconds: float
     until_seconds: float
+    placements_only: bool = False
+    """They do hear each other's reports, and are not told alone what the others place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,6 +168,17 @@ def partition(nodes: int, *, replicas: int = 4) -> Scenario:
     return replace(flash_crowd(nodes, replicas=replicas), name="partition", partition=apart)
 
 
+def placements_untold(nodes: int, *, replicas: int = 4) -> Scenario:
+    """No replica is told what the others place, from before a flash crowd until after it; reports come as ever."""
+    apart = Partition(
+        replicas=tuple(range(replicas)),
+        from_seconds=EVENT_AT_SECONDS - 60,
+        until_seconds=EVENT_AT_SECONDS + 120,
+        placements_only=True,
+    )
+    return replace(flash_crowd(nodes, replicas=replicas), name="placements-untold", partition=apart)
+
+
 def muted_region(nodes: int, *, replicas: int = 4) -> Scenario:
     """One region's reports do not arrive for a minute; its hosts carry on."""
     base = _two_regions(nodes, replicas=replicas)
@@ -209,6 +220,7 @@ SCENARIOS = {
     "flaky-reports": flaky_reports,
     "lost-region": lost_region,
     "partition": partition,
+    "placements-untold": placements_untold,
     "muted-region": muted_region,
     "wrong-clock": wrong_clock,
     "spill": spill,

@@ -57,7 +57,7 @@ class Turnfleet(Placer):
         self.replicas[replica].rebuild(now)
 
     def exchange(self, replica: int, now: float) -> None:
-        if replica in self.cut_off:
+        if replica in self.not_sharing:
             self.replicas[replica].exchange_failed(now)
         else:
             self.replicas[replica].exchange(now)

@@ -1,6 +1,7 @@
 """How well nodes and regions are selected, in virtual time over the real code: the goals, and other policies beside ours.
 
-Only odd seeds are run: constants are tuned on even ones. `--quick` runs fewer of them, and no fleet of 500.
+Only odd seeds are run: constants are tuned on even ones. `--quick` runs fewer of them, and no fleet of 500;
+`--ours` leaves the other policies out.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def make_scenarios(*, quick: bool) -> dict[str, tuple[Scenario, int]]:
         "flash 20": (scenarios.flash_crowd(20), 20),
         "flash 100": (scenarios.flash_crowd(100), 6),
         "flash 100, 1 replica": (scenarios.flash_crowd(100, replicas=1), 6),
+        "flash 100, placements untold": (scenarios.placements_untold(100), 6),
         "flash 500": (scenarios.flash_crowd(500), 3),
         "death 20": (scenarios.silent_death(20), 20),
         "death 100": (scenarios.silent_death(100), 6),
@@ -103,6 +105,13 @@ GOALS = (
         figure=_flash,
     ),
     Goal(
+        title="the same, placements not shared",
+        limit=1.05,
+        scenario="flash 100, placements untold",
+        figure=_flash,
+        beside=False,
+    ),
+    Goal(
         title="flash peak / oracle, 500 nodes",
         limit=1.06,
         scenario="flash 500",
@@ -132,11 +141,11 @@ GOALS = (
 )
 
 
-def run_goals(made: dict[str, tuple[Scenario, int]], *, workers: int | None) -> dict[str, dict[str, list[Outcome]]]:
-    """[scenario][policy], by order of the seeds."""
+def run_goals(made: dict[str, tuple[Scenario, int]], *, others: bool, workers: int | None) -> dict[str, dict[str, list[Outcome]]]:
+    """[scenario][policy], by order of the seeds. Without `others` the oracle alone is beside ours."""
     tasks: list[tuple[str, Task]] = []
     for name, (scenario, seeds) in made.items():
-        beside = any(goal.beside for goal in GOALS if goal.scenario == name)
+        beside = others and any(goal.beside for goal in GOALS if goal.scenario == name)
         policies = (OURS, ORACLE, *BESIDE) if beside else (OURS, ORACLE)
         tasks += [(name, task) for task in tasks_of(scenario, policies, held_out_seeds(seeds))]
     began, ended = time.monotonic(), itertools.count(1)
@@ -235,10 +244,11 @@ def print_table(rows: Sequence[tuple[str, float, dict[str, float]]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="deploy/dev bench selection", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer seeds, no fleet of 500")
+    parser.add_argument("--ours", action="store_true", help="without the other policies")
     parser.add_argument("--workers", type=int, help="processes; one per core when not given")
     parser.add_argument("--json", action="store_true", help="one line of JSON per figure instead of a table")
     options = parser.parse_args()
-    rows = list(rows_of(run_goals(make_scenarios(quick=options.quick), workers=options.workers)))
+    rows = list(rows_of(run_goals(make_scenarios(quick=options.quick), others=not options.ours, workers=options.workers)))
     rows += [*measure_learning(), *measure_speed()]
     if options.json:
         for title, limit, by_policy in rows:

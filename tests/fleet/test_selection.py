@@ -232,7 +232,7 @@ def test_credentials_that_nobody_used_yet_do_not_fill_the_relay_ports() -> None:
 
 def test_a_returning_node_gets_a_quarter_of_its_share_at_first() -> None:
     proved = make_record(proved_at=AT)
-    later = make_record(proved_at=AT - timedelta(seconds=30))
+    later = make_record(proved_at=AT - timedelta(seconds=60))
     view = view_of({make_node("new"): proved, make_node("old"): later})
     lists = view.table.regions["eu-central"].lists
     assert [each.node_id for each in lists.contenders] == ["new", "old"]

@@ -169,6 +169,19 @@ def test_replicas_that_are_cut_off_keep_placing() -> None:
     assert (trail.host >= 0).all()
 
 
+def test_who_is_not_told_what_the_others_place_counts_his_own_for_all() -> None:
+    base = short(SCENARIOS["placements-untold"](NODES))
+    assert base.partition is not None
+    scenario = replace(base, partition=replace(base.partition, from_seconds=20.0, until_seconds=500.0))
+    workload = make_workload(scenario, 1)
+    placer = Turnfleet(scenario, workload, 1)
+    run(scenario, workload, placer, 1)
+    views = [replica.view for replica in placer.replicas]
+    assert [view.own_factor for view in views] == [4.0] * 4
+    # The reports of all are known to all.
+    assert min(len([node for node in view.nodes if view.received_at(node) is not None]) for view in views) == NODES
+
+
 def test_muted_hosts_are_as_many_as_said() -> None:
     scenario = replace(steady(20), muted_share=0.8, trouble_at_seconds=0.0)
     reporting = Reporting(scenario, 1)
