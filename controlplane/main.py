@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -15,6 +16,7 @@ from uuid_utils import uuid7
 
 from controlplane import __version__
 from controlplane.api.app import make_app
+from controlplane.api.fleet_events import event_frame
 from controlplane.api.http_protocol import EdgeProtocol
 from controlplane.api.services import Services
 from controlplane.background import background
@@ -25,6 +27,7 @@ from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
 from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
+from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
@@ -143,6 +146,18 @@ def _credential_sink(database: Database) -> Callable[[Sequence[Issue]], Awaitabl
     return sink
 
 
+class _Server(uvicorn.Server):
+    """Ends the live streams first: it waits for every answer that is under way, and theirs would take minutes."""
+
+    def __init__(self, config: uvicorn.Config, events: EventFollower) -> None:
+        super().__init__(config)
+        self._events = events
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._events.stop()
+        await super().shutdown(sockets)
+
+
 async def serve_api(settings: Settings) -> None:
     """One API process, until SIGTERM or SIGINT. Raises GeoipFileError or OSError when it cannot begin."""
 
@@ -163,6 +178,8 @@ async def serve_api(settings: Settings) -> None:
     secrets = NodeSecrets(settings.master_key)
     targets = Targets(settings.webhook_private_targets)
     records = records_database(settings.database_url)
+    events_database = Database(settings.database_url, connections=2)  # its reader must not wait behind requests
+    events = EventFollower(events_database, event_frame)
     services = Services(
         settings=settings,
         database=reader.database,
@@ -179,6 +196,7 @@ async def serve_api(settings: Settings) -> None:
         revoker=Revoker(revocation_database, denials),
         quotas=QuotaWatch(ReachedQuotas.connect(settings.redis_url)),
         webhooks=WebhookManager(reader.database, WebhookSecrets(settings.master_key), targets),
+        events=events,
         metrics=Metrics(),
     )
     sharer = PlacementSharer(PlacementStream.connect(settings.redis_url), reader.keeper.view, lambda: services.limiter.replicas)
@@ -189,7 +207,7 @@ async def serve_api(settings: Settings) -> None:
     await asyncio.gather(
         reader.start(), services.limiter.start(), denials.read(), services.quotas.read_once(), conversion.read_once()
     )
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             make_app(services),
             host=settings.api_host,
@@ -205,7 +223,8 @@ async def serve_api(settings: Settings) -> None:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_STOP_SECONDS,
             backlog=2048,
-        )
+        ),
+        events,
     )
     view_file.load_if_blind()
     reader.keeper.rebuild()
@@ -226,6 +245,7 @@ async def serve_api(settings: Settings) -> None:
         services.limiter.run(),
         denials.run(),
         services.quotas.run(),
+        events.run(),
         sharer.run(),
         conversion.run(),
         view_file.run(),
@@ -249,6 +269,7 @@ async def serve_api(settings: Settings) -> None:
         usage_database,
         shipping_database,
         records,
+        events_database,
         reader,
     ):
         await each.close()
@@ -278,6 +299,7 @@ async def run_jobs(settings: Settings) -> None:
         client_addresses=timedelta(days=settings.client_address_retention_days),
         usage=timedelta(days=settings.usage_retention_days),
         audit=timedelta(days=settings.audit_retention_days),
+        events=timedelta(days=settings.event_retention_days),
     )
 
     def jobs_of(epoch: int) -> list[Job]:

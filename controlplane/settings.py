@@ -146,6 +146,11 @@ TABLE: dict[str, Setting] = {
     "audit_retention_days": Setting(
         parse=_integer(1, 3650), default="400", meaning="How long the audit, who changed what, is kept, in days."
     ),
+    "event_retention_days": Setting(
+        parse=_integer(1, 3650),
+        default="30",
+        meaning="How long the fleet's events, what happened to nodes and regions, are kept, in days.",
+    ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
 
@@ -173,6 +178,7 @@ class Settings:
     client_address_retention_days: int
     usage_retention_days: int
     audit_retention_days: int
+    event_retention_days: int
     log_level: str
 
 

@@ -34,6 +34,17 @@ async def until(condition: Callable[[], Awaitable[bool]], *, within_seconds: flo
     return time.monotonic() - started
 
 
+async def ask(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
+    """The whole answer; of a stream of events, which goes on for minutes, only that it began."""
+    answer = await client.send(client.build_request(method, path, **request), stream=True)
+    try:
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            await answer.aread()
+        return answer
+    finally:
+        await answer.aclose()
+
+
 class RunningApi:
     """One `turnfleet serve`, with tokens of an organization `demo` with project `demo`."""
 

@@ -9,7 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from controlplane.api import audit, organizations, projects, tokens
+from controlplane.api import audit, fleet_events, organizations, projects, tokens
 from controlplane.api.agent_usage import report_usage
 from controlplane.api.agents import join, leave, make_heartbeat_route
 from controlplane.api.allocations import list_allocations
@@ -75,6 +75,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         *projects.ROUTES,
         *tokens.ROUTES,
         *audit.ROUTES,
+        *fleet_events.ROUTES,
         create_webhook,
         list_webhooks,
         show_webhook,
@@ -109,7 +110,7 @@ def make_litestar(services: Services) -> Litestar:
         cors_config=CORSConfig(
             allow_origins=origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Project", "X-Turn-Client-Ip"],
+            allow_headers=["Authorization", "Content-Type", "X-Project", "X-Turn-Client-Ip", "Last-Event-ID"],
             expose_headers=[
                 *["X-Turn-Region", "X-Turn-Node", "X-Turn-Selection", "X-Credential-Id", "X-Request-Id", "Retry-After"],
                 *EXPOSED_HEADERS,

@@ -1,11 +1,14 @@
 """uvicorn's HTTP protocol, with two corrections: an offered upgrade keeps its body, and headers have a bound.
 
+And an addition: an answer may cut its connection, for a client that does not read must not hold it for ever.
+
 Java's default HTTP client offers `Upgrade: h2c` with every plain request. A server may ignore the offer (RFC 9110 §7.8), but
 llhttp then takes the body for the upgraded protocol, and uvicorn would hand the application an empty one.
 """
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 import httptools
@@ -13,6 +16,7 @@ from uuid_utils import uuid7
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from controlplane.api.problems import ProblemError, encode_problem
+from controlplane.api.raw_http import ABORT
 from controlplane.wire.problem import PROBLEMS
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -26,6 +30,12 @@ class EdgeProtocol(HttpToolsProtocol):
     _in_head = False
     _refused = False
     headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - the parent's, anew for each message; here before the first
+
+    _extensions: dict[str, dict[object, object]] = {}  # noqa: RUF012 - replaced when the connection is made
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent has it
+        super().connection_made(transport)
+        self._extensions = {ABORT: {"abort": transport.abort}}
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused():
@@ -53,6 +63,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions
         self._in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:

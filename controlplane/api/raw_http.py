@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 from litestar.types import Receive, Scope, Send
 
 from controlplane.api.problems import ProblemError, encode_problem
+
+ABORT = "turnfleet.abort"
+"""The extension by which api/http_protocol.py lets an answer cut its own connection."""
+
+
+def aborter(scope: Scope) -> Callable[[], None] | None:
+    """Cuts the connection, whatever still waits to be sent on it; None where the server has no such thing."""
+    extensions = scope.get("extensions") or {}
+    return cast("Callable[[], None] | None", extensions.get(ABORT, {}).get("abort"))
 
 
 def header(scope: Scope, name: bytes) -> str | None:

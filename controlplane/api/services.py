@@ -10,6 +10,7 @@ from controlplane.flows.authenticate import Authenticator
 from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
+from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
@@ -61,5 +62,6 @@ class Services:
     revoker: Revoker
     quotas: QuotaWatch
     webhooks: WebhookManager
+    events: EventFollower
     metrics: Metrics
     issue_rate: RateMeter = field(default_factory=RateMeter)

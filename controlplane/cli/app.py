@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from controlplane import __version__
-from controlplane.cli import credentials, fleet, login, node_intents, subjects, tenants, tokens, webhooks
+from controlplane.cli import credentials, events, fleet, login, node_intents, subjects, tenants, tokens, webhooks
 from controlplane.cli.command import command
 from controlplane.cli.exit_codes import status_of, words_of
 from controlplane.cli.words import clean
@@ -40,6 +40,7 @@ def make_cli(on_servers: Mapping[str, str], run_on_server: Callable[[list[str]],
     cli.add_typer(tenants.organization, name="organization")
     cli.add_typer(node_intents.node, name="node")
     cli.add_typer(fleet.fleet, name="fleet")
+    cli.add_typer(events.events, name="events")
     command(cli, "audit")(fleet.audit)
     cli.command("login")(login.login)
     cli.command("logout")(login.logout)

@@ -81,6 +81,20 @@ class Pages(Generic[T]):
         return _decode(bytes(raw), self.item)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream(Generic[T]):
+    """Server-Sent Events that are followed until nobody wants them any more."""
+
+    path: str
+    item: type[T]
+    query: Mapping[str, Parameter] = field(default_factory=dict)
+    after: int | None = None
+    """The id of the last event that was had; None: from now on."""
+
+    def decode(self, raw: msgspec.Raw) -> T:
+        return _decode(bytes(raw), self.item)
+
+
 def get(path: str, kind: type[T], query: Mapping[str, Parameter] | None = None) -> Call[T]:
     return Call(method="GET", path=path, query=query or {}, read=json_of(kind), repeat="always")
 

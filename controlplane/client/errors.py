@@ -27,6 +27,15 @@ class AnswerUnreadableError(TurnfleetError):
     """An answer came that is none of this API's."""
 
 
+class EventsMissedError(TurnfleetError):
+    """A stream of events has a gap: what was missed can only be read from the list."""
+
+    def __init__(self, detail: str, *, last_event_id: int | None) -> None:
+        super().__init__(detail)
+        self.last_event_id = last_event_id
+        """After which a new stream goes on; what happened up to it is in the list."""
+
+
 class ApiError(TurnfleetError):
     """The API refused, and said why."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from controlplane.client.call import Call, Pages, get, json_of, nothing, part
-from controlplane.client.methods import Driver, Group, call, pages
+from controlplane.client.call import Call, Pages, Stream, get, json_of, nothing, part
+from controlplane.client.methods import Driver, Group, call, pages, stream
+from controlplane.wire.events_api import FleetEventView
 from controlplane.wire.fleet_api import (
     DrainBody,
     FleetExport,
@@ -122,6 +123,36 @@ class Fleet(Group[Driver]):
             path="/fleet/audit",
             item=AuditView,
             query={"organization": organization, "actor": actor, "action": action, "from": since, "to": until},
+        )
+
+    @pages
+    @staticmethod
+    def events(
+        *,
+        node: str | None = None,
+        region: str | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Pages[FleetEventView]:
+        """What happened to nodes and regions, the newest first. `node` is an id or a name, `kind` such as node.health."""
+        return Pages(
+            path="/fleet/events",
+            item=FleetEventView,
+            query={"node": node, "region": region, "kind": kind, "from": since, "to": until},
+        )
+
+    @stream
+    @staticmethod
+    def stream_events(
+        *, node: str | None = None, region: str | None = None, kind: str | None = None, after: int | None = None
+    ) -> Stream[FleetEventView]:
+        """What happens, as it happens: from now on, or `after` the event with that id. It ends when you break out of it."""
+        return Stream(
+            path="/fleet/events/stream",
+            item=FleetEventView,
+            query={"node": node, "region": region, "kind": kind},
+            after=after,
         )
 
     @call

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from controlplane.client.call import Call, Pages
+from controlplane.client.call import Call, Pages, Stream
 from controlplane.client.drivers import Awaiting, Blocking
 
 P = ParamSpec("P")
@@ -71,3 +71,29 @@ class pages(Generic[P, T]):  # noqa: N801 - a decorator
             return instance.driver.each(self._describe(*args, **kwargs))
 
         return update_wrapper(each, self._describe)
+
+
+class stream(Generic[P, T]):  # noqa: N801 - a decorator
+    """A static method that describes a Stream becomes one that iterates over its events, for as long as it is asked to."""
+
+    def __init__(self, describe: Callable[P, Stream[T]]) -> None:
+        self._describe = describe
+        update_wrapper(cast("Any", self), describe)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Stream[T]:
+        return self._describe(*args, **kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> stream[P, T]: ...
+    @overload
+    def __get__(self, instance: Group[Blocking], owner: type) -> Callable[P, Iterator[T]]: ...
+    @overload
+    def __get__(self, instance: Group[Awaiting], owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, instance: Group[Any] | None, owner: type) -> Any:
+        if instance is None:
+            return self
+
+        def follow(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return instance.driver.follow(self._describe(*args, **kwargs))
+
+        return update_wrapper(follow, self._describe)

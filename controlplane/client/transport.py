@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import httpx
@@ -25,6 +26,26 @@ class BlockingTransport:
         except httpx.HTTPError as error:
             return _failure(configuration, error)
 
+    def open(self, configuration: Configuration, call: Call[Any]) -> tuple[Attempt, httpx.Response | None]:
+        """The begin of an answer that goes on, and where the rest of it is read. A refusal is read whole."""
+        try:
+            response = self._http.send(_request(self._http, configuration, call), stream=True)
+            if response.is_success:
+                return Answer(status=response.status_code, headers=dict(response.headers), body=b""), response
+            response.read()
+            return _answer(response), None
+        except httpx.HTTPError as error:
+            return _failure(configuration, error), None
+
+    def chunks(self, configuration: Configuration, response: httpx.Response) -> Generator[bytes, None, None]:
+        """What comes, until it ends. Raises ConnectionFailedError."""
+        try:
+            yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise _failure(configuration, error) from None
+        finally:
+            response.close()
+
     def close(self) -> None:
         self._http.close()
 
@@ -38,6 +59,27 @@ class AwaitingTransport:
             return _answer(await self._http.send(_request(self._http, configuration, call)))
         except httpx.HTTPError as error:
             return _failure(configuration, error)
+
+    async def open(self, configuration: Configuration, call: Call[Any]) -> tuple[Attempt, httpx.Response | None]:
+        """The begin of an answer that goes on, and where the rest of it is read. A refusal is read whole."""
+        try:
+            response = await self._http.send(_request(self._http, configuration, call), stream=True)
+            if response.is_success:
+                return Answer(status=response.status_code, headers=dict(response.headers), body=b""), response
+            await response.aread()
+            return _answer(response), None
+        except httpx.HTTPError as error:
+            return _failure(configuration, error), None
+
+    async def chunks(self, configuration: Configuration, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """What comes, until it ends. Raises ConnectionFailedError."""
+        try:
+            async for chunk in response.aiter_bytes():
+                yield chunk
+        except httpx.HTTPError as error:
+            raise _failure(configuration, error) from None
+        finally:
+            await response.aclose()
 
     async def close(self) -> None:
         await self._http.aclose()

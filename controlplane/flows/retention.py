@@ -1,4 +1,4 @@
-"""What is too old goes: records, the addresses in younger ones, usage, rooms and clients, the audit.
+"""What is too old goes: records, the addresses in younger ones, usage, rooms and clients, the audit, the fleet's events.
 
 Whole days of records are dropped as partitions. Everything else is deleted in bounded pieces, for at most a minute per run;
 what is left then comes next time. Doing it again changes nothing, so that two leaders at once would do no harm.
@@ -20,6 +20,7 @@ from controlplane.postgres_store.retention import (
     Parent,
     blocks_of,
     delete_audit,
+    delete_events,
     delete_late_records,
     delete_subjects,
     delete_usage,
@@ -47,6 +48,7 @@ class Kept:
     client_addresses: timedelta
     usage: timedelta
     audit: timedelta
+    events: timedelta
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Retention:
         await self._delete(partial(delete_usage, self._database, "hour", records_from, limit=_ROWS))
         await self._delete(partial(delete_usage, self._database, "day", usage_from, limit=_ROWS))
         await self._delete(partial(delete_audit, self._database, today - self._kept.audit, limit=_ROWS))
+        await self._delete(partial(delete_events, self._database, today - self._kept.events, limit=_ROWS))
         await self._forget_addresses(datetime.now(UTC) - self._kept.client_addresses)
         await self._walk("subjects", partial(delete_subjects, self._database, usage_from))
         return self._in_time()

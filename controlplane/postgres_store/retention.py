@@ -60,6 +60,11 @@ async def delete_audit(database: Database, before_at: datetime, *, limit: int) -
     return await _count(database, queries.delete_audit, before_at=before_at, limit=limit)
 
 
+async def delete_events(database: Database, before_at: datetime, *, limit: int) -> int:
+    """Fleet events of before, but what each node and region was last told to be."""
+    return await _count(database, queries.delete_events, before_at=before_at, limit=limit)
+
+
 async def blocks_of(database: Database, table: str) -> int:
     return await _count(database, queries.blocks_of, name=table)
 

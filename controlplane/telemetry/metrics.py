@@ -84,6 +84,9 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.event_streams = Gauge(
+            "turnfleet_event_streams", "Live streams of fleet events that this process serves.", registry=self.registry
+        )
         self.leading = Gauge("turnfleet_jobs_leading", "1 while this process runs the jobs.", registry=self.registry)
         self.job_runs = Counter(
             "turnfleet_job_runs_total", "Runs of jobs, by job and outcome.", ["job", "outcome"], registry=self.registry

@@ -190,6 +190,14 @@ _LIST: Final = (
         retry_after_seconds=2,
     ),
     ProblemCode(
+        code="streams_exhausted",
+        status=503,
+        title="Too many live streams",
+        meaning="This process serves as many live streams of events as it may.",
+        remedy="Try again after Retry-After seconds: another replica may have room. GET /api/v1/fleet/events has the same events.",
+        retry_after_seconds=5,
+    ),
+    ProblemCode(
         code="store_unavailable",
         status=503,
         title="A store is away",

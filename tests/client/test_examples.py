@@ -12,8 +12,8 @@ import pytest
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
 from controlplane.client import Client, TurnfleetError, errors
-from controlplane.client.call import Call, Pages
-from controlplane.client.methods import Group, call, pages
+from controlplane.client.call import Call, Pages, Stream
+from controlplane.client.methods import Group, call, pages, stream
 from controlplane.wire.tenants_api import ProjectBody, ProjectPatch
 from tests.client.used_api import Used
 from tests.docs.pages import fenced, page, rows
@@ -28,17 +28,17 @@ def _groups() -> dict[str, Group[Any]]:
     return {name: group for name, group in vars(client).items() if isinstance(group, Group)}
 
 
-def _calls() -> dict[str, call[Any, Any] | pages[Any, Any]]:
+def _calls() -> dict[str, call[Any, Any] | pages[Any, Any] | stream[Any, Any]]:
     """`group.call` → what describes it."""
     return {
         f"{name}.{attribute}": described
         for name, group in _groups().items()
         for attribute, described in vars(type(group)).items()
-        if isinstance(described, call | pages)
+        if isinstance(described, call | pages | stream)
     }
 
 
-def _describe(described: call[Any, Any] | pages[Any, Any]) -> str:
+def _describe(described: call[Any, Any] | pages[Any, Any] | stream[Any, Any]) -> str:
     """`METHOD /path` with `x` for what is named in it."""
     given: dict[str, Any] = {}
     for parameter in inspect.signature(described).parameters.values():
@@ -54,7 +54,7 @@ def _describe(described: call[Any, Any] | pages[Any, Any]) -> str:
                 else "x"
             )
     made = described(**given)
-    assert isinstance(made, Call | Pages)
+    assert isinstance(made, Call | Pages | Stream)
     return f"{made.method if isinstance(made, Call) else 'GET'} /api/v1{made.path}"
 
 

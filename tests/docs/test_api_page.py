@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
-from controlplane.wire import agent_api, fleet_api, ice_api, records_api, tenants_api
+from controlplane.wire import agent_api, events_api, fleet_api, ice_api, records_api, tenants_api
 from tests.docs.pages import DOCS, fenced, headings, is_documented, page, pages
 
 _PAGE = "docs/reference/api.md"
@@ -71,7 +71,11 @@ def _fields(module: Any) -> dict[str, set[str]]:
     return {kind.__name__: set(kind.__struct_encode_fields__) for kind in structs if kind.__module__ == module.__name__}
 
 
-@pytest.mark.parametrize("module", [fleet_api, ice_api, records_api, tenants_api], ids=["fleet", "ice", "records", "tenants"])
+@pytest.mark.parametrize(
+    "module",
+    [events_api, fleet_api, ice_api, records_api, tenants_api],
+    ids=["events", "fleet", "ice", "records", "tenants"],
+)
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")
     missing = {
@@ -120,6 +124,7 @@ def test_the_example_of_a_node_has_every_field_and_no_other() -> None:
         ("max_ttl_seconds", tenants_api.ProjectView),
         ("prefix", tenants_api.NewTokenView),
         ("actor_kind", tenants_api.AuditList),
+        ("became", events_api.FleetEventList),
         ("projects", tenants_api.OrganizationView),
     ],
 )

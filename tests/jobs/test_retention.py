@@ -12,11 +12,19 @@ import pytest_asyncio
 
 from controlplane.flows.retention import Kept, Retention
 from controlplane.postgres_store.credentials import ensure_partitions
+from controlplane.postgres_store.events import last_health, last_region_states
 from controlplane.postgres_store.retention import retention_database
 from tests.databases import PatientDatabase
+from tests.event_log import write
 
 PROJECT = UUID(int=99)
-KEPT = Kept(records=timedelta(days=90), client_addresses=timedelta(days=30), usage=timedelta(days=400), audit=timedelta(days=200))
+KEPT = Kept(
+    records=timedelta(days=90),
+    client_addresses=timedelta(days=30),
+    usage=timedelta(days=400),
+    audit=timedelta(days=200),
+    events=timedelta(days=30),
+)
 AGES = (0, 1, 29, 31, 60, 89, 91, 92, 200)
 
 
@@ -169,6 +177,38 @@ async def test_who_changed_what_is_forgotten_after_its_own_time(records: Records
         )
     await run(records)
     assert await records.ages("audit", "at") == [0, 199]
+
+
+async def test_events_are_forgotten_but_what_each_was_last_told_to_be(records: Records) -> None:
+    node, forgotten = uuid4(), uuid4()
+    await records.connection.execute(
+        "INSERT INTO regions (slug, name, city, country, latitude, longitude) VALUES ('eu', 'E', 'C', 'DE', 0, 0)"
+    )
+    await records.connection.execute("INSERT INTO nodes (id, name, region, token_sha256) VALUES ($1, 'n', 'eu', '')", node)
+    ids = []
+    for age, kind, node_id, region in (
+        (90, "node.health", node, "eu"),
+        (60, "node.health", node, "eu"),  # its last
+        (60, "region.state", None, "eu"),  # its last
+        (60, "node.health", forgotten, "eu"),
+        (60, "region.state", None, "gone"),
+        (32, "node.intent", node, "eu"),
+        (29, "node.intent", node, "eu"),
+        (29, "node.health", forgotten, "eu"),
+    ):
+        at = datetime.now(UTC) - timedelta(days=age)
+        ids += await write(records.connection, at=at, kind=kind, node_id=node_id, region=region)
+    database = PatientDatabase(records.url)
+    told = await last_health(database), await last_region_states(database)
+    assert told[0][str(node)] == "down"
+    for _ in range(2):
+        await run(records)
+        rows = await records.connection.fetch("SELECT id FROM fleet_events ORDER BY id")
+        assert [row["id"] for row in rows] == [ids[1], ids[2], ids[6], ids[7]]
+        assert await records.connection.fetchval("SELECT up_to_id FROM fleet_events_forgotten") == ids[5]
+    assert await last_health(database) == told[0]
+    assert await last_region_states(database) == {"eu": "down"}
+    await database.close()
 
 
 async def test_it_runs_beside_the_making_of_partitions(records: Records) -> None:

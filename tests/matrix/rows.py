@@ -154,6 +154,8 @@ ROWS: Final = (
     fleet("DELETE /api/v1/fleet/nodes/{node_id}", "fleet:operate", operator=204, fill={"node_id": "spare_node"}),
     fleet("POST /api/v1/fleet/join-tokens", "fleet:operate", operator=201, body={"region": "eu-central"}),
     fleet("GET /api/v1/fleet/audit", "fleet:read", operator=200),
+    fleet("GET /api/v1/fleet/events", "fleet:read", operator=200),
+    fleet("GET /api/v1/fleet/events/stream", "fleet:read", operator=200),
     # Agents. A join token is in the body, so the token of the header does not matter.
     public("POST /api/v1/agents/join", 403, body={"join_token": "tfj_unknown", "join_nonce": "nonce-nonce", "name": "x"}),
     agent("POST /api/v1/agents/heartbeat", node=200, body="{heartbeat}"),

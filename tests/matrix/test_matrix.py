@@ -14,7 +14,7 @@ from controlplane.api.app import make_document
 from deploy.local.redis_server import private_redis
 from tests.matrix.rows import COLUMNS, ROWS, Row
 from tests.matrix.world import World
-from tests.running_api import SimulatedNode, running_api
+from tests.running_api import SimulatedNode, ask, running_api
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -64,7 +64,7 @@ async def test_everybody_gets_what_the_table_says(world: World, row: Row) -> Non
         if column == "operator" and isinstance(body, dict) and row.call in {"POST /api/v1/projects", "POST /api/v1/tokens"}:
             body["organization"] = "demo"
         query = {"organization": "demo"} if column == "operator" and "/projects" in path and method != "POST" else {}
-        answer = await world.api.client.request(method, path, headers=headers, json=body, params={**query, **row.query})
+        answer = await ask(world.api.client, method, path, headers=headers, json=body, params={**query, **row.query})
         seen[column] = answer.status_code
         if answer.status_code >= 400:
             assert answer.headers["content-type"] == "application/problem+json"

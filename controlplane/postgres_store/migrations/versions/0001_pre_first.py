@@ -140,6 +140,24 @@ CREATE TABLE fleet_events (
     detail text NOT NULL DEFAULT '',
     actor text NOT NULL DEFAULT 'system'
 );
+CREATE INDEX fleet_events_of_node ON fleet_events (node_id, id DESC);
+CREATE INDEX fleet_events_of_region ON fleet_events (region, id DESC);
+CREATE INDEX fleet_events_of_kind ON fleet_events (kind, id DESC);
+CREATE INDEX fleet_events_at ON fleet_events (happened_at);
+-- One transaction at a time inserts events, from before it takes its first id until it has ended. So ids become visible in their
+-- order, and whoever has read up to one has missed none below it. The trigger runs before any row, hence before any id.
+CREATE FUNCTION insert_events_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(x'65766e74'::integer);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER fleet_events_in_order BEFORE INSERT ON fleet_events FOR EACH STATEMENT EXECUTE FUNCTION insert_events_in_order();
+-- Up to here some events were deleted for their age: who has read no further cannot go on without a gap.
+CREATE TABLE fleet_events_forgotten (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    up_to_id bigint NOT NULL DEFAULT 0
+);
+INSERT INTO fleet_events_forgotten DEFAULT VALUES;
 CREATE TABLE leader (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), epoch bigint NOT NULL);
 INSERT INTO leader (epoch) VALUES (0);
 """
