@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import assert_never
 
 import structlog
+from msgspec import structs
 
 from agents import AGENT_VERSION, host, identity, report
 from agents.coturn import config
@@ -25,6 +26,7 @@ from agents.plan import (
     Action,
     ChangeRealm,
     EndAllocations,
+    KeepTo,
     LocalState,
     SetIntent,
     SetInterval,
@@ -80,6 +82,8 @@ class Node:
         self._meter: report.Meter | None = None
         self._load: Load | None = None
         self._allocations = 0
+        self._counted = False
+        """Whether this coturn has ever told how many it has: until then nobody is to be told that there are none."""
         self._answered_at: float | None = None
         self._last_heartbeat = "none"
         self._state = LocalState(
@@ -124,8 +128,9 @@ class Node:
         if self._supervisor.state == "running":
             total = await self._command_line.total_sessions()
             self._allocations = total if total is not None else self._allocations
+            self._counted = self._counted or total is not None
         else:
-            self._allocations = 0
+            self._allocations, self._counted = 0, False
         now = host.sample(self._settings.interface)
         self._meter = report.metered(self._meter, now)
         await self._supervisor.look_after_files()
@@ -143,11 +148,12 @@ class Node:
         if self._load is None:
             raise RuntimeError("Nothing has been measured yet.")
         self._sequence += 1
+        coturn = self._supervisor.snapshot()
         return Heartbeat(
             boot_id=self._boot_id,
             sequence=self._sequence,
             sent_at=time.time(),
-            coturn=self._supervisor.snapshot(),
+            coturn=coturn if self._counted or coturn.state != "running" else structs.replace(coturn, state="starting"),
             load=self._load,
             capacity=self._capacity,
             listeners=self._listeners,
@@ -176,7 +182,7 @@ class Node:
 
     async def _apply(self, action: Action) -> None:
         match action:
-            case SetInterval():
+            case SetInterval() | KeepTo():
                 pass
             case ChangeRealm(realm=realm):
                 self._who = replace(self._who, realm=realm)

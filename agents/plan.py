@@ -28,6 +28,8 @@ class LocalState:
     secrets: Mapping[int, Redacted]
     """What coturn's database holds, by version."""
     coturn_wanted: bool
+    wanted_at: float = 0.0
+    """Of the newest wish so far, Unix seconds."""
     ending: bool = False
     """Whether every live allocation is ended."""
 
@@ -70,13 +72,20 @@ class TakeDenials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepTo:
+    """From now on wishes that are older than this are not followed."""
+
+    wanted_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndAllocations:
     """Every live allocation, and those that still come, until it is not wanted any more."""
 
     wanted: bool
 
 
-Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn | TakeDenials | EndAllocations
+Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn | TakeDenials | EndAllocations | KeepTo
 
 
 def plan(reply: HeartbeatReply, state: LocalState) -> list[Action]:
@@ -85,6 +94,11 @@ def plan(reply: HeartbeatReply, state: LocalState) -> list[Action]:
     interval = min(LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, reply.interval_seconds))
     if interval != state.interval_seconds:
         actions.append(SetInterval(seconds=interval))
+    if reply.wanted_at:
+        if reply.wanted_at < state.wanted_at:
+            return actions
+        if reply.wanted_at > state.wanted_at:
+            actions.append(KeepTo(wanted_at=reply.wanted_at))
     realm_changes = reply.realm != state.realm
     if realm_changes:
         actions.append(ChangeRealm(realm=reply.realm))
@@ -129,6 +143,8 @@ def applied(state: LocalState, action: Action) -> LocalState:
             return replace(state, coturn_wanted=True)
         case EndAllocations(wanted=wanted):
             return replace(state, ending=wanted)
+        case KeepTo(wanted_at=wanted_at):
+            return replace(state, wanted_at=wanted_at)
         case TakeDenials():
             return state
         case _:

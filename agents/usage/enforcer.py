@@ -122,10 +122,10 @@ class Enforcer:
     async def enforce(self) -> None:
         self._denials.lapse(time.time())
         if self._supervisor.state == "running":
-            if self._ending:
-                await self._end_users(await self._command_line.users() or [], reason="drained")
             if self._denials.held:
                 await self._end_denied()
+            if self._ending:
+                await self._end_users(await self._command_line.users() or [], reason="drained")
             if time.monotonic() >= self._rules_at:
                 self._rules_at = time.monotonic() + RULE_SECONDS
                 await self._end_by_rule()

@@ -26,7 +26,6 @@ _SUMMARIES = {
     Change.DRAIN: "Take the node out of service without breaking a call before the deadline",
     Change.UNDRAIN: "Put a draining or drained node into service again",
 }
-_IN_SERVICE = {Health.UP, Health.SUSPECT}
 
 
 def _route(change: Change) -> HTTPRouteHandler:
@@ -96,8 +95,8 @@ async def forget(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Non
     node = find_node(services, node_id)
     state = services.keeper.view.state(node, now=time.monotonic())
     drained = node.drain is not None and node.drain.drained_at is not None
-    if state.verdict.health in _IN_SERVICE and not drained and not query.force:
-        raise ProblemError("conflict", "The node is in service: drain it first, or forget it all the same with force=true.")
+    if state.record is not None and state.verdict.health is not Health.DOWN and not drained and not query.force:
+        raise ProblemError("conflict", "The node reports: drain it first and wait until it is drained, or say force=true.")
     if await forget_node(services.database, node.node_id, actor=actor_of(request)) is None:
         raise ProblemError("not_found", "There is no node of that id or name.")
     await services.directory.refresh()

@@ -38,12 +38,16 @@ def derive_health(
         return Verdict(health=Health.UNKNOWN, reason=HealthReason.NEVER_REPORTED, detail="No heartbeat has arrived yet.")
     bad = bad_news(record.report, policy=policy)
     if bad is not None:
+        gone = not silence_held and age_seconds > policy.lease_seconds(interval_seconds)
+        if bad is HealthReason.SECRETS_WITHDRAWN and gone:
+            return _lease_expired(age_seconds)
         no_evidence = bad in {HealthReason.PROBE_MISSING, HealthReason.SECRETS_WITHDRAWN}
-        starting = no_evidence and (silence_held or age_seconds <= policy.lease_seconds(interval_seconds))
-        return Verdict(health=Health.UNKNOWN if starting else Health.DOWN, reason=bad, detail=_bad_news_in_words(record, bad))
+        return Verdict(
+            health=Health.UNKNOWN if no_evidence and not gone else Health.DOWN, reason=bad, detail=_bad_news_in_words(record, bad)
+        )
     late = age_seconds > policy.late_after_seconds(interval_seconds)
     if not silence_held and age_seconds > policy.lease_seconds(interval_seconds):
-        return Verdict(health=Health.DOWN, reason=HealthReason.LEASE_EXPIRED, detail=f"Silent for {age_seconds:.0f} s.")
+        return _lease_expired(age_seconds)
     if record.good_streak < policy.good_reports_to_return:
         return Verdict(health=Health.UNKNOWN, reason=HealthReason.RETURNING, detail="Waiting for a second good report.")
     if late and silence_held:
@@ -59,6 +63,10 @@ def derive_health(
             detail="It was given many clients, and reports no new allocation: is coturn reachable from outside?",
         )
     return Verdict(health=Health.UP, reason=HealthReason.REPORTING)
+
+
+def _lease_expired(age_seconds: float) -> Verdict:
+    return Verdict(health=Health.DOWN, reason=HealthReason.LEASE_EXPIRED, detail=f"Silent for {age_seconds:.0f} s.")
 
 
 def _bad_news_in_words(record: NodeRecord, bad: HealthReason) -> str:

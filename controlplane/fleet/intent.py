@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from controlplane.fleet.model import Drain, Intent, Report
+from controlplane.fleet.model import CoturnState, Drain, Intent, NodeRecord
 
-SETTLE = timedelta(seconds=5)
-"""After a drain began: every replica has stopped selecting the node (1.25 s) and shipped the records of what it issued before."""
+SETTLE = timedelta(seconds=20)
+"""After a drain began: every replica has stopped selecting the node (1.25 s) and shipped the records of what it issued before, and
+the journal of one that died was adopted by another (15 s)."""
 
 
 class Change(StrEnum):
@@ -62,11 +63,25 @@ def may_withdraw(drain: Drain, *, latest_expiry_at: datetime | None, now: dateti
     return now >= drain.since_at + SETTLE and (latest_expiry_at is None or now >= latest_expiry_at)
 
 
+def must_restore(drain: Drain, *, latest_expiry_at: datetime | None, now: datetime) -> bool:
+    """Whether the secrets were withdrawn too early: a record arrived late, of a credential that is still valid."""
+    return drain.withdrawn_at is not None and latest_expiry_at is not None and now < min(drain.deadline_at, latest_expiry_at)
+
+
 def must_end(drain: Drain, *, now: datetime) -> bool:
     """Whether the node ends the allocations that are left."""
     return drain.force and drain.withdrawn_at is not None and now >= drain.deadline_at
 
 
-def is_drained(drain: Drain, report: Report) -> bool:
-    """By a report of a node that has let go of its secrets: before, a new allocation could still follow."""
-    return drain.withdrawn_at is not None and not report.secret_versions and report.load.allocations == 0
+def is_drained(drain: Drain, record: NodeRecord) -> bool:
+    """By a report of a node that has let go of its secrets, so that no new allocation can follow, and has looked at its coturn: an
+    agent that has only just started knows of none yet, however many there are.
+    """
+    report = record.report
+    return (
+        drain.withdrawn_at is not None
+        and record.received_at >= drain.withdrawn_at
+        and report.coturn_state in {CoturnState.RUNNING, CoturnState.DEAD}
+        and not report.secret_versions
+        and report.load.allocations == 0
+    )

@@ -57,6 +57,8 @@ class Directory:
         self._by_slugs: dict[tuple[str, str], Project] = {}
         self._defaults: dict[UUID, Project] = {}
         self._unknown_until: dict[bytes, float] = {}
+        self.confirmed_database_at: datetime | None = None
+        """PostgreSQL's clock then."""
         self.confirmed_at = 0.0
         """Monotonic: when PostgreSQL last said that this is still so."""
         self.clock_offset_seconds = 0.0
@@ -94,7 +96,7 @@ class Directory:
             if self.failing:
                 log.info("directory_current", version=self.version, tenants_version=self.tenants_version)
             self.failing = False
-            self.confirmed_at = asked
+            self.confirmed_at, self.confirmed_database_at = asked, seen.database_at
             return True
 
     async def _read_fleet(self) -> None:

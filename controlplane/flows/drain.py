@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import structlog
 
-from controlplane.fleet.intent import is_drained, may_withdraw
+from controlplane.fleet.intent import is_drained, may_withdraw, must_restore
+from controlplane.fleet.model import Node
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.postgres_store.database import Database
-from controlplane.postgres_store.intents import latest_expiries, set_drained, withdraw_secrets
+from controlplane.postgres_store.intents import latest_expiries, restore_secrets, set_drained, withdraw_secrets
 
 log = structlog.get_logger()
 
@@ -28,21 +31,27 @@ class DrainKeeper:
         if not draining:
             return
         now = self._directory.database_now()
-        waiting = [node.node_id for node in draining if node.drain is not None and node.drain.withdrawn_at is None]
-        latest = await latest_expiries(self._database, waiting) if waiting else {}
-        changed = False
-        for node in draining:
-            drain, record = node.drain, self._keeper.view.record(node.node_id)
-            if drain is None:
-                continue
-            if drain.withdrawn_at is None:
-                if may_withdraw(drain, latest_expiry_at=latest.get(node.node_id), now=now):
-                    await withdraw_secrets(self._database, node, epoch=self._epoch)
-                    log.info("node_secrets_withdrawn", node=node.name, region=node.region)
-                    changed = True
-            elif record is not None and is_drained(drain, record.report):
-                await set_drained(self._database, node, epoch=self._epoch)
-                log.info("node_drained", node=node.name, region=node.region)
-                changed = True
-        if changed:
+        latest = await latest_expiries(self._database, [node.node_id for node in draining])
+        changed = [await self._go_on(node, latest.get(node.node_id), now) for node in draining]
+        if any(changed):
             await self._directory.refresh()
+
+    async def _go_on(self, node: Node, latest_expiry_at: datetime | None, now: datetime) -> bool:
+        """One step, if there is one to take now."""
+        drain, record = node.drain, self._keeper.view.record(node.node_id)
+        if drain is None:
+            return False
+        if drain.withdrawn_at is None:
+            if not may_withdraw(drain, latest_expiry_at=latest_expiry_at, now=now):
+                return False
+            step, event = withdraw_secrets, "node_secrets_withdrawn"
+        elif must_restore(drain, latest_expiry_at=latest_expiry_at, now=now):
+            step, event = restore_secrets, "node_secrets_restored"
+        elif record is not None and is_drained(drain, record):
+            step, event = set_drained, "node_drained"
+        else:
+            return False
+        changed = await step(self._database, node, drain, epoch=self._epoch)
+        if changed:
+            log.info(event, node=node.name, region=node.region)
+        return changed

@@ -76,7 +76,7 @@ class FleetKeeper:
             self._news.set()
 
     async def forget(self, node_id: str) -> None:
-        """Of a node that was deleted nothing stays in Redis, either; where Redis is away, it does no harm."""
+        """Of a node that was deleted; what stays, or comes once more from another replica, does no harm."""
         self._unwritten.pop(node_id, None)
         try:
             await self._live.forget(node_id)

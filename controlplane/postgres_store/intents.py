@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
-from controlplane.fleet.intent import Change, intent_after
-from controlplane.fleet.model import Intent, Node
+from controlplane.fleet.intent import Change, DrainPhase, intent_after
+from controlplane.fleet.model import Drain, Intent, Node
 from controlplane.postgres_store.audit import Actor, write_audit
 from controlplane.postgres_store.database import Database, queries
 from controlplane.postgres_store.directory import node_of
 from controlplane.postgres_store.errors import ConflictError
-from controlplane.postgres_store.events import FleetEvent, write_events
 
 
 async def change_intent(
-    database: Database, node: str, change: Change, *, reason: str, deadline_seconds: float, force: bool, actor: Actor
+    database: Database, node_id: str, change: Change, *, reason: str, deadline_seconds: float, force: bool, actor: Actor
 ) -> Node | None:
-    """The node of that id or name after the change; None: there is none. With its audit entry and its event.
+    """The node after the change; None: there is none. With its audit entry and its event.
 
     Raises ConflictError with a sentence when it cannot be now, and DatabaseUnavailableError.
     """
     async with database.transaction() as connection:
-        row = await queries.node_for_update(connection, node=node)
+        row = await queries.node_for_update(connection, id=UUID(node_id))
         if row is None:
             return None
         before = node_of(row)
@@ -39,10 +38,10 @@ async def change_intent(
             deadline_seconds=deadline_seconds,
             force=force,
         )
-        after = node_of(await queries.node_for_update(connection, node=str(row["id"])))
+        after = node_of(await queries.node_for_update(connection, id=row["id"]))
         await write_audit(connection, actor, f"node.{change}", before.name, before=_said(before), after=_said(after))
         if after.intent is not before.intent:
-            await queries.insert_operator_event(
+            await queries.insert_node_event(
                 connection,
                 kind="node.intent",
                 region=after.region,
@@ -56,17 +55,17 @@ async def change_intent(
         return after
 
 
-async def forget_node(database: Database, node: str, *, actor: Actor) -> Node | None:
+async def forget_node(database: Database, node_id: str, *, actor: Actor) -> Node | None:
     """Delete it: its token stops working, and it may join anew. None: there is none. Raises DatabaseUnavailableError."""
     async with database.transaction() as connection:
-        row = await queries.node_for_update(connection, node=node)
+        row = await queries.node_for_update(connection, id=UUID(node_id))
         if row is None:
             return None
         gone = node_of(row)
         await queries.delete_node(connection, id=row["id"])
         await queries.delete_node_expiries(connection, id=row["id"])
         await write_audit(connection, actor, "node.forget", gone.name, before={"region": gone.region, **_said(gone)})
-        await queries.insert_operator_event(
+        await queries.insert_node_event(
             connection,
             kind="node.forgotten",
             region=gone.region,
@@ -87,33 +86,42 @@ async def latest_expiries(database: Database, node_ids: Sequence[str]) -> dict[s
         return {str(row["node_id"]): row["latest_at"] async for row in found}
 
 
-async def withdraw_secrets(database: Database, node: Node, *, epoch: int) -> None:
-    """From now on coturn shall hold none of its secrets. Nothing happens when `epoch` is over or the drain has ended."""
-    await _go_on(database, node, "withdraw_secrets", became="emptying", epoch=epoch)
+async def withdraw_secrets(database: Database, node: Node, drain: Drain, *, epoch: int) -> bool:
+    """From now on coturn shall hold none of its secrets. False: `epoch` is over, or the drain is another one than `drain`."""
+    return await _go_on(database, node, drain, "withdraw_secrets", (DrainPhase.WAITING, DrainPhase.EMPTYING), epoch)
 
 
-async def set_drained(database: Database, node: Node, *, epoch: int) -> None:
-    """No allocation of it is left. Nothing happens when `epoch` is over or the drain has ended."""
-    await _go_on(database, node, "set_drained", became="drained", epoch=epoch)
+async def restore_secrets(database: Database, node: Node, drain: Drain, *, epoch: int) -> bool:
+    """It shall hold them again. False as above."""
+    return await _go_on(database, node, drain, "restore_secrets", (DrainPhase.EMPTYING, DrainPhase.WAITING), epoch)
 
 
-async def _go_on(database: Database, node: Node, statement: str, *, became: str, epoch: int) -> None:
+async def set_drained(database: Database, node: Node, drain: Drain, *, epoch: int) -> bool:
+    """No allocation of it is left. False as above."""
+    return await _go_on(database, node, drain, "set_drained", (DrainPhase.EMPTYING, DrainPhase.DRAINED), epoch)
+
+
+async def _go_on(
+    database: Database, node: Node, drain: Drain, statement: str, phases: tuple[DrainPhase, DrainPhase], epoch: int
+) -> bool:
     async with database.transaction() as connection:
         if not await queries.hold_epoch(connection, epoch=epoch):
-            return
-        if not await getattr(queries, statement)(connection, id=UUID(node.node_id)):
-            return
-        event = FleetEvent(
-            happened_at=datetime.now(UTC),
+            return False
+        known = {"since_at": drain.since_at, "deadline_at": drain.deadline_at, "withdrawn_at": drain.withdrawn_at}
+        if not await getattr(queries, statement)(connection, id=UUID(node.node_id), **known):
+            return False
+        await queries.insert_node_event(
+            connection,
             kind="node.drain",
             region=node.region,
             node_id=UUID(node.node_id),
-            was="waiting" if became == "emptying" else "emptying",
-            became=became,
+            was=phases[0].value,
+            became=phases[1].value,
             reason="",
             detail="",
+            actor="system",
         )
-        await write_events(connection, [event], epoch=epoch)
+        return True
 
 
 def _said(node: Node) -> dict[str, object]:

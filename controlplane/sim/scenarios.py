@@ -193,12 +193,12 @@ def wrong_clock(nodes: int, *, replicas: int = 4) -> Scenario:
 
 
 def spill(nodes: int, *, replicas: int = 4) -> Scenario:
-    """One region is offered 125 % of what it is filled to before it spills, its neighbour, far away, is at 45 %; for an hour."""
+    """One region is offered all that fits safely, 125 % of a filling of 80 %; its neighbour, far away, is at 45 %; for an hour."""
     base = _two_regions(nodes, (FRANKFURT, ASHBURN), replicas=replicas)
     policy = Policy()
     capacities = base.fleet.safe_capacities(policy)
     demands = []
-    for demand, filled in zip(base.demands, (policy.spill_from_utilisation * 1.25, BASE_UTILISATION), strict=True):
+    for demand, filled in zip(base.demands, (1.0, BASE_UTILISATION), strict=True):
         safe = float(capacities[base.fleet.of_region(demand.region)].sum())
         rate = requests_per_second(filled * safe, base.traffic, demand.conversion)
         demands.append(replace(demand, steps=((0.0, rate),)))

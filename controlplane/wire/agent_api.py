@@ -170,6 +170,9 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
     """The control plane's clock, Unix seconds."""
     denied: DenialsDelta | None = None
     """None: nothing since the heartbeat's `denied_up_to`."""
+    wanted_at: Instant = 0
+    """When the control plane last knew this to be what it wants. The agent keeps to the newest that it was told: a replica that is
+    cut off from PostgreSQL may want what nobody wants any more. 0: always taken."""
     end_allocations: bool = False
     """End every live allocation, and go on doing so: the deadline of a drain has passed."""
 

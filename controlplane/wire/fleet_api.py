@@ -79,7 +79,7 @@ class ForgetQuery(Struct, frozen=True, kw_only=True):
     """DELETE /fleet/nodes/{node_id}."""
 
     force: bool = False
-    """Also a node that is in service."""
+    """Also a node that reports and is not drained."""
 
 
 class DrainView(Struct, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ BIN = Path(sys.executable).parent
 
 
 _TWO_AT_A_TIME = ("-n", "2", "--dist", "loadgroup")
-_ONE_AT_A_TIME = ("--full", "-n", "-s", "--pdb", "-p", "--collect-only", "--co")
+_ONE_AT_A_TIME = {"--full", "-n", "-s", "--pdb", "-p", "--collect-only", "--co"}
 """With one of these there is one process: what is long measures, and a debugger needs the terminal."""
 
 
 def run_tests(arguments: Sequence[str]) -> int:
     """Most tests wait for something most of their time: two processes take half as long on two cores."""
-    alone = any(argument.startswith(_ONE_AT_A_TIME) for argument in arguments)
+    alone = not _ONE_AT_A_TIME.isdisjoint(arguments)
     several = () if alone else _TWO_AT_A_TIME
     return subprocess.run([sys.executable, "-m", "pytest", *several, *arguments], cwd=CHECKOUT, check=False).returncode
 

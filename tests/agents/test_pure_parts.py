@@ -120,6 +120,7 @@ def reply(
     realm: str = "r",
     interval: float = 2.0,
     end_allocations: bool = False,
+    wanted_at: float = 0.0,
 ) -> HeartbeatReply:
     return HeartbeatReply(
         interval_seconds=interval,
@@ -129,6 +130,7 @@ def reply(
         secrets=[NodeSecret(version=one, secret=secret_of(one)) for one in versions] if told else None,
         server_at=1.0,
         end_allocations=end_allocations,
+        wanted_at=wanted_at,
     )
 
 
@@ -189,6 +191,18 @@ def test_an_interval_is_taken_within_bounds(told: float, taken: float) -> None:
     assert SetInterval(seconds=taken) in plan(reply(1, interval=told), STATE)
 
 
+def test_a_wish_that_is_older_than_one_before_is_not_followed() -> None:
+    newest = reply(intent="draining", wanted_at=20.0, end_allocations=True)
+    state = done(replace(STATE, intent="active", secrets=held(1), coturn_wanted=True), plan(reply(1, wanted_at=10.0), STATE))
+    state = done(state, plan(newest, state))
+    assert (state.intent, dict(state.secrets), state.ending) == ("draining", {}, True)
+    # A replica that PostgreSQL has not told for a while.
+    assert plan(reply(1, wanted_at=10.0, interval=4.0), state) == [SetInterval(seconds=4.0)]
+    assert plan(newest, state) == []
+    # An older control plane does not say it.
+    assert WriteSecrets(realm="r", secrets=held(1)) in plan(reply(1), state)
+
+
 versions = st.lists(st.integers(1, 5), max_size=4, unique=True)
 
 
@@ -201,12 +215,21 @@ versions = st.lists(st.integers(1, 5), max_size=4, unique=True)
     coturn=st.booleans(),
     interval=st.floats(-1, 1000),
     ending=st.booleans(),
+    wanted_at=st.sampled_from([0.0, 5.0]),
 )
 def test_a_plan_that_was_done_leaves_nothing_to_do(
-    wanted: list[int], have: list[int], told: bool, realm: str, intent: Intent, coturn: bool, interval: float, ending: bool
+    wanted: list[int],
+    have: list[int],
+    told: bool,
+    realm: str,
+    intent: Intent,
+    coturn: bool,
+    interval: float,
+    ending: bool,
+    wanted_at: float,
 ) -> None:
     state = replace(STATE, secrets=held(*have), coturn_wanted=coturn)
-    asked = reply(*wanted, told=told, realm=realm, intent=intent, interval=interval, end_allocations=ending)
+    asked = reply(*wanted, told=told, realm=realm, intent=intent, interval=interval, end_allocations=ending, wanted_at=wanted_at)
     after = done(state, plan(asked, state))
     assert plan(asked, after) == []
     assert after.ending is ending

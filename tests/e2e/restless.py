@@ -33,12 +33,13 @@ class Stretch:
 
 
 class RestlessClient:
-    def __init__(self, server: TurnServer, echo: Echo) -> None:
+    def __init__(self, server: TurnServer, echo: Echo, silence_seconds: float = _SILENCE_SECONDS) -> None:
         self.stretches: list[Stretch] = []
         self.allocations = 0
         self.refusals = 0
         self._server = server
         self._echo = echo
+        self._silence_seconds = silence_seconds
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -63,7 +64,7 @@ class RestlessClient:
                 await client.bind(self._echo.address)
             stretch: Stretch | None = None
             for number in itertools.count():
-                async with asyncio.timeout(_SILENCE_SECONDS):
+                async with asyncio.timeout(self._silence_seconds):
                     await client.exchange(self._echo.tag + number.to_bytes(8, "big"))
                 now = time.monotonic()
                 if stretch is None:
@@ -87,10 +88,10 @@ class RestlessClient:
 
 
 @asynccontextmanager
-async def restless(server: TurnServer) -> AsyncIterator[RestlessClient]:
+async def restless(server: TurnServer, *, silence_seconds: float = _SILENCE_SECONDS) -> AsyncIterator[RestlessClient]:
     echo = Echo()
     await echo.open("127.0.0.1", 0)
-    client = RestlessClient(server, echo)
+    client = RestlessClient(server, echo, silence_seconds)
     running = asyncio.create_task(client.run())
     try:
         await client.relays()

@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 from controlplane.fleet.eligibility import derive_ineligibility, signing_version
 from controlplane.fleet.health import derive_health
-from controlplane.fleet.intent import SETTLE, Change, DrainPhase, intent_after, is_drained, may_withdraw, must_end, phase
-from controlplane.fleet.model import Drain, Health, HealthReason, Ineligibility, Intent
+from controlplane.fleet.intent import (
+    SETTLE,
+    Change,
+    DrainPhase,
+    intent_after,
+    is_drained,
+    may_withdraw,
+    must_end,
+    must_restore,
+    phase,
+)
+from controlplane.fleet.model import CoturnState, Drain, Health, HealthReason, Ineligibility, Intent
 from controlplane.fleet.policy import Policy
 from tests.builders import AT, make_load, make_node, make_record, make_report
 
@@ -50,9 +60,10 @@ def test_the_table_of_intents(change: Change, before: Intent, after: Intent | st
     ("seconds", "latest", "expected"),
     [
         (1, None, False),  # another replica may be signing yet
-        (5, None, True),
-        (5, 4, True),
-        (5, 30, False),
+        (19, None, False),
+        (20, None, True),
+        (20, 4, True),
+        (20, 30, False),
         (30, 30, True),
         (3599, 7200, False),
         (3600, 7200, True),  # the deadline
@@ -93,10 +104,35 @@ def test_nothing_is_ended_before_the_secrets_are_withdrawn() -> None:
 
 def test_a_node_is_drained_by_its_own_report() -> None:
     empty = make_report(secret_versions=(), load=make_load(allocations=0))
-    assert is_drained(WITHDRAWN, empty)
-    assert not is_drained(BEGUN, empty)
-    assert not is_drained(WITHDRAWN, make_report(secret_versions=(), load=make_load(allocations=1)))
-    assert not is_drained(WITHDRAWN, make_report(secret_versions=(1,), load=make_load(allocations=0)))
+    heard = at(2)
+    assert is_drained(WITHDRAWN, make_record(report=empty, received_at=heard))
+    assert is_drained(WITHDRAWN, make_record(report=replace(empty, coturn_state=CoturnState.DEAD), received_at=heard))
+    assert not is_drained(BEGUN, make_record(report=empty, received_at=heard))
+    # Of an earlier drain.
+    assert not is_drained(WITHDRAWN, make_record(report=empty, received_at=at(0.5)))
+    for report in (
+        replace(empty, load=make_load(allocations=1)),
+        replace(empty, secret_versions=(1,)),
+        # An agent that has only just started has not looked at the coturn that it will adopt.
+        replace(empty, coturn_state=CoturnState.STOPPED),
+        replace(empty, coturn_state=CoturnState.STARTING),
+    ):
+        assert not is_drained(WITHDRAWN, make_record(report=report, received_at=heard))
+
+
+def test_secrets_come_back_when_a_late_record_says_that_they_are_needed() -> None:
+    assert must_restore(WITHDRAWN, latest_expiry_at=at(30), now=at(2))
+    assert not must_restore(WITHDRAWN, latest_expiry_at=at(30), now=at(31))
+    assert not must_restore(WITHDRAWN, latest_expiry_at=None, now=at(2))
+    assert not must_restore(WITHDRAWN, latest_expiry_at=at(90), now=at(61))  # after the deadline
+    assert not must_restore(BEGUN, latest_expiry_at=at(30), now=at(2))
+
+
+@given(st.integers(0, 7200), st.none() | st.integers(0, 7200))
+def test_what_is_withdrawn_is_not_restored_at_once(since: int, latest: int | None) -> None:
+    latest_at, now = None if latest is None else AT + timedelta(seconds=latest), AT + timedelta(seconds=since)
+    if may_withdraw(BEGUN, latest_expiry_at=latest_at, now=now):
+        assert not must_restore(replace(BEGUN, withdrawn_at=now), latest_expiry_at=latest_at, now=now)
 
 
 def test_a_node_without_its_secrets_is_not_called_broken() -> None:
@@ -104,6 +140,8 @@ def test_a_node_without_its_secrets_is_not_called_broken() -> None:
     record = make_record(report=make_report(secret_versions=(), probe=None), good_streak=0, proved_at=None)
     verdict = derive_health(record, age_seconds=1.0, interval_seconds=2.0, policy=Policy())
     assert (verdict.health, verdict.reason) == (Health.UNKNOWN, HealthReason.SECRETS_WITHDRAWN)
+    gone = derive_health(record, age_seconds=13.0, interval_seconds=2.0, policy=Policy())
+    assert (gone.health, gone.reason) == (Health.DOWN, HealthReason.LEASE_EXPIRED)
     assert node.wanted_versions == ()
     assert signing_version(node, make_record()) is None
     assert Ineligibility.DRAINING in derive_ineligibility(node, record, verdict, utilisation=0.0, policy=Policy())

@@ -1,7 +1,7 @@
 -- name: node_for_update^
 SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
     secrets_withdrawn_at, drained_at, secret_versions, joined_at
-FROM nodes WHERE id::text = :node OR name = :node FOR UPDATE;
+FROM nodes WHERE id = :id FOR UPDATE;
 
 -- name: set_intent!
 -- A drain that goes on keeps how far it has come; one that begins, or anything else, starts at its beginning.
@@ -13,7 +13,7 @@ UPDATE nodes SET intent = :intent, intent_reason = :reason, intent_by = :by,
     drained_at = CASE WHEN intent = :intent THEN drained_at END
 WHERE id = :id;
 
--- name: insert_operator_event!
+-- name: insert_node_event!
 INSERT INTO fleet_events (happened_at, kind, region, node_id, was, became, reason, detail, actor)
 VALUES (now(), :kind, :region, :node_id, :was, :became, :reason, :detail, :actor);
 
@@ -22,11 +22,17 @@ VALUES (now(), :kind, :region, :node_id, :was, :became, :reason, :detail, :actor
 SELECT node_id, max(latest_at) AS latest_at FROM node_expiries WHERE node_id = ANY(:nodes::uuid[]) GROUP BY node_id;
 
 -- name: withdraw_secrets$
--- Unless it was undrained meanwhile.
-UPDATE nodes SET secrets_withdrawn_at = now() WHERE id = :id AND intent = 'draining' AND secrets_withdrawn_at IS NULL RETURNING true;
+-- Unless it was undrained meanwhile, or its drain is another one now than was decided on.
+UPDATE nodes SET secrets_withdrawn_at = now()
+WHERE id = :id AND intent_at = :since_at AND drain_deadline_at = :deadline_at AND secrets_withdrawn_at IS NULL RETURNING true;
+
+-- name: restore_secrets$
+UPDATE nodes SET secrets_withdrawn_at = NULL
+WHERE id = :id AND intent_at = :since_at AND drain_deadline_at = :deadline_at AND drained_at IS NULL RETURNING true;
 
 -- name: set_drained$
-UPDATE nodes SET drained_at = now() WHERE id = :id AND secrets_withdrawn_at IS NOT NULL AND drained_at IS NULL RETURNING true;
+UPDATE nodes SET drained_at = now()
+WHERE id = :id AND intent_at = :since_at AND secrets_withdrawn_at = :withdrawn_at AND drained_at IS NULL RETURNING true;
 
 -- name: delete_node!
 DELETE FROM nodes WHERE id = :id;

@@ -8,6 +8,8 @@ revision = "0007"
 down_revision = "0006"
 
 _STATEMENTS = """
+-- What nobody could do by a call: it has no deadline.
+UPDATE nodes SET intent = 'cordoned' WHERE intent = 'draining';
 ALTER TABLE nodes
     ADD COLUMN intent_at timestamptz,
     ADD COLUMN intent_by text NOT NULL DEFAULT '',
@@ -24,6 +26,10 @@ CREATE TABLE node_expiries (
     latest_at timestamptz NOT NULL,
     PRIMARY KEY (node_id, secret_version)
 );
+INSERT INTO node_expiries (node_id, secret_version, latest_at)
+SELECT node_id, secret_version, max(expires_at)
+FROM credentials CROSS JOIN LATERAL unnest(node_ids, secret_versions) AS signed (node_id, secret_version)
+WHERE expires_at > now() GROUP BY node_id, secret_version;
 """
 
 
