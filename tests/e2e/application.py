@@ -48,7 +48,7 @@ class Application:
         return dict(answer.json())
 
     async def allocations(self, credential_id: str) -> list[dict[str, Any]]:
-        """Of that credential, the first last."""
+        """Of that credential."""
         answer = await self.client.get("/api/v1/allocations", headers=self._project, params={"credential": credential_id})
         assert answer.status_code == 200, answer.text
         return list(answer.json()["items"])
