@@ -13,6 +13,7 @@ from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
 from controlplane.flows.revoke import Revoker
@@ -60,6 +61,7 @@ class Services:
     denials: Denials
     revoker: Revoker
     quotas: QuotaWatch
+    prober: NodeProber
     webhooks: WebhookManager
     metrics: Metrics
     issue_rate: RateMeter = field(default_factory=RateMeter)
