@@ -86,7 +86,7 @@ class RelayingFleet:
     async def _until_it_is(self, phase: str | None) -> None:
         async def known() -> bool:
             drain = (await self.api.node(self.node.name))["drain"]
-            return (drain and drain["phase"]) == phase
+            return bool((drain and drain["phase"]) == phase)
 
         await until(known, what=f"the drain is {phase}")
 
