@@ -18,8 +18,10 @@ import structlog
 from agents import probe
 from agents.disk import Disk
 from agents.echo import Echo
-from agents.probe import EchoPeer, Target
 from agents.settings import AgentSettings
+from controlplane.turn.relaying import EchoPeer
+from controlplane.turn.target import Target
+from controlplane.turn.trust import trust
 from controlplane.wire.agent_api import ListenerProbe, Probe, Transport
 from controlplane.wire.redacted import Redacted
 
@@ -127,7 +129,7 @@ class Prober:
     async def _probe(self, target: Target, secret: Redacted) -> ListenerProbe:
         if target.transport == "tls" and self._context is None:
             with suppress(OSError):
-                self._context = await self._disk.run(partial(probe.trust, self._settings.ca_file))
+                self._context = await self._disk.run(partial(trust, self._settings.ca_file))
         peer = EchoPeer(address=self._echo.address, tag=self._echo.tag)
         return await probe.probe(target, secret=secret, echo=peer, context=self._context)
 

@@ -32,6 +32,7 @@ from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
 from controlplane.flows.retention import Kept, Retention
@@ -195,6 +196,7 @@ async def serve_api(settings: Settings) -> None:
         denials=denials,
         revoker=Revoker(revocation_database, denials),
         quotas=QuotaWatch(ReachedQuotas.connect(settings.redis_url)),
+        prober=NodeProber(secrets, ca_file=settings.relay_ca_file),
         webhooks=WebhookManager(reader.database, WebhookSecrets(settings.master_key), targets),
         events=events,
         metrics=Metrics(),

@@ -39,6 +39,10 @@ def _paths(value: str) -> tuple[Path, ...]:
     return tuple(Path(part) for part in value.split(":") if part)
 
 
+def _file(value: str) -> Path | None:
+    return Path(value) if value else None
+
+
 def _words(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
@@ -127,6 +131,12 @@ TABLE: dict[str, Setting] = {
         meaning="Networks that webhooks may be sent to although they are not public, also by plain HTTP, comma separated. "
         "Empty: none.",
     ),
+    "relay_ca_file": Setting(
+        parse=_file,
+        default="",
+        meaning="PEM file of authorities that relays' certificates are verified with when they are probed, beside the system's. "
+        "Empty: the system's alone.",
+    ),
     "record_retention_days": Setting(
         # Allocations are taken up to 30 days late (fleet/allocation.py): their day must be there still.
         parse=_integer(31, 3650),
@@ -174,6 +184,7 @@ class Settings:
     cors_origins: tuple[str, ...]
     token_requests_per_second: int
     webhook_private_targets: tuple[IPv4Network | IPv6Network, ...]
+    relay_ca_file: Path | None
     record_retention_days: int
     client_address_retention_days: int
     usage_retention_days: int

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agents.probe import is_probe
 from agents.usage.lines import Booted, Closed, Deleted, Event, Relayed, Released, Started
 from agents.usage.meter import Meter
 from agents.usage.username import Credential, credential
+from controlplane.turn.username import is_probe
 from controlplane.wire.agent_api import Transport
 
 EndReason = Literal["client", "timeout", "revoked", "expired", "quota", "drained", "coturn_ended", "other"]

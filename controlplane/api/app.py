@@ -21,6 +21,7 @@ from controlplane.api.fleet_export import export_fleet
 from controlplane.api.ice import make_ice_route
 from controlplane.api.limits import EXPOSED_HEADERS
 from controlplane.api.node_intents import INTENT_ROUTES, forget
+from controlplane.api.node_probe import probe_node
 from controlplane.api.openapi import routes as openapi
 from controlplane.api.openapi.document import document_of
 from controlplane.api.probes import healthz, readyz
@@ -70,6 +71,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         put_fleet_region,
         list_nodes,
         show_node,
+        probe_node,
         create_join_token,
         *organizations.ROUTES,
         *projects.ROUTES,

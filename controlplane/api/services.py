@@ -14,6 +14,7 @@ from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
 from controlplane.flows.revoke import Revoker
@@ -61,6 +62,7 @@ class Services:
     denials: Denials
     revoker: Revoker
     quotas: QuotaWatch
+    prober: NodeProber
     webhooks: WebhookManager
     events: EventFollower
     metrics: Metrics

@@ -8,8 +8,21 @@ from typing import NoReturn
 
 import typer
 
+import controlplane.cli.node_probe  # noqa: F401 - adds its command to `turnfleet node`
 from controlplane import __version__
-from controlplane.cli import credentials, events, fleet, login, node_intents, subjects, tenants, tokens, webhooks
+from controlplane.cli import (
+    credentials,
+    events,
+    fleet,
+    login,
+    netcheck,
+    node_intents,
+    relay_test,
+    subjects,
+    tenants,
+    tokens,
+    webhooks,
+)
 from controlplane.cli.command import command
 from controlplane.cli.exit_codes import status_of, words_of
 from controlplane.cli.words import clean
@@ -42,6 +55,8 @@ def make_cli(on_servers: Mapping[str, str], run_on_server: Callable[[list[str]],
     cli.add_typer(fleet.fleet, name="fleet")
     cli.add_typer(events.events, name="events")
     command(cli, "audit")(fleet.audit)
+    command(cli, "relay-test")(relay_test.relay_test)
+    command(cli, "netcheck")(netcheck.netcheck)
     cli.command("login")(login.login)
     cli.command("logout")(login.logout)
     cli.add_typer(login.profile, name="profile")

@@ -24,6 +24,9 @@ NOT_ALLOWED = 3
 NOT_FOUND = 4
 UNAVAILABLE = 5
 """No connection, too many requests, or nothing can take it now: the same command may work in a moment."""
+SOME_FAILED = 6
+"""Relays were tried, and some listener does not relay."""
+NOTHING_RELAYED = 7
 INTERRUPTED = 130
 """Ctrl-C: 128 and SIGINT."""
 

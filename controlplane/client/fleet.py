@@ -20,9 +20,12 @@ from controlplane.wire.fleet_api import (
     RegionBody,
 )
 from controlplane.wire.ice_api import RegionView
+from controlplane.wire.probe_api import NodeProbeBody, NodeProbeView
 from controlplane.wire.tenants_api import AuditView
 
 RegionList = list[RegionView]
+PROBE_SECONDS = 12.0
+"""The deadlines of a probe's two parts, one after the other, with some time to spare."""
 
 
 class Regions(Group[Driver]):
@@ -107,6 +110,19 @@ class Fleet(Group[Driver]):
     def forget(node: str, *, force: bool = False) -> Call[None]:
         """Forget a node that is gone; with `force` also one that is in service."""
         return Call(method="DELETE", path=f"/fleet/nodes/{part(node)}", query={"force": force}, read=nothing, repeat="refused")
+
+    @call
+    @staticmethod
+    def probe(node: str, *, peers: bool = False) -> Call[NodeProbeView]:
+        """Relay a packet through each listener of a node, now, from the control plane. `peers`: also ask for forbidden ones."""
+        return Call(
+            method="POST",
+            path=f"/fleet/nodes/{part(node)}/probe",
+            body=NodeProbeBody(peers=peers),
+            read=json_of(NodeProbeView),
+            repeat="always",
+            takes_seconds=PROBE_SECONDS,
+        )
 
     @pages
     @staticmethod

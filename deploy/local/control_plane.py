@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
 from deploy.local.files import make_folder
 from deploy.local.layout import CHECKOUT, StackOptions
@@ -28,11 +29,14 @@ class StackFailed(Exception):  # noqa: N818 - reads as a sentence where it is ca
 class ControlPlane:
     """Everything of a stack that runs `python -m controlplane`."""
 
-    def __init__(self, options: StackOptions, *, database_url: str, redis_url: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, options: StackOptions, *, database_url: str, redis_url: str, relay_ca_file: Path, changed: Callable[[], None]
+    ) -> None:
         self._options = options
         self._ports = options.ports
         self._database_url = database_url
         self._redis_url = redis_url
+        self._relay_ca_file = relay_ca_file
         self._changed = changed
         self.api = self._service("api", "serve", self._api_answers)
         self.jobs = self._service("jobs", "jobs", self._jobs_run)
@@ -78,6 +82,7 @@ class ControlPlane:
             | {
                 "TURNFLEET_DATABASE_URL": self._database_url,
                 "TURNFLEET_REDIS_URL": self._redis_url,
+                "TURNFLEET_RELAY_CA_FILE": str(self._relay_ca_file),
                 "TURNFLEET_MASTER_KEY_FILE": str(self._options.master_key_file),
                 "TURNFLEET_STATE_DIR": str(folder),
                 "TURNFLEET_API_HOST": HOST,

@@ -35,7 +35,13 @@ class Parts:
             log_file=options.logs / "postgres.log",
             **watched,
         )
-        self.control_plane = ControlPlane(options, database_url=self.postgres.url, redis_url=self.redis.url, changed=changed)
+        self.control_plane = ControlPlane(
+            options,
+            database_url=self.postgres.url,
+            redis_url=self.redis.url,
+            relay_ca_file=certificates.authority,
+            changed=changed,
+        )
         self.api, self.jobs = self.control_plane.api, self.control_plane.jobs
         self.nodes = {named.name: LocalNode(options, named, certificates, changed=changed) for named in node_names(options)}
         # One request at a time, so that none works on what another has half done.

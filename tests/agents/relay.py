@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
@@ -21,8 +22,8 @@ from agents.coturn.folder import Folder, Owner
 from agents.coturn.process import Process, spawn, watched
 from agents.coturn.turndb import TurnDatabase
 from agents.echo import Echo
-from agents.probe import EchoPeer
 from agents.settings import AgentSettings
+from controlplane.turn.relaying import EchoPeer
 from controlplane.wire.redacted import Redacted
 from tests.agents.places import DISK, REALM, SECRET, eventually
 
@@ -85,9 +86,9 @@ def _states(pid: int) -> list[str]:
     return [stat.rpartition(")")[2].split()[0] for stat in stats]
 
 
-async def started(prepared: Prepared) -> Process:
+async def started(prepared: Prepared, text: str | None = None) -> Process:
     assert orphans.port_fault(prepared.settings.listen_address, prepared.settings.port, socket.SOCK_DGRAM) is None
-    pid = spawn(prepared.settings.coturn_binary, prepared.write())
+    pid = spawn(prepared.settings.coturn_binary, prepared.write(text))
     # Between fork and exec's last step a process has no command line for a moment.
     await eventually(lambda: processes.uses_config(pid, prepared.folder.config), what="a coturn with its command line")
     return watched(pid, boot_id="boot-of-test", started_at=0.0, on_death=lambda: None)
@@ -101,9 +102,14 @@ async def greeted(command_line: CommandLine, process: Process) -> None:
 
 
 @asynccontextmanager
-async def relay(settings: AgentSettings) -> AsyncIterator[Relay]:
-    prepared = await prepare(settings)
-    process = await started(prepared)
+async def relay(
+    settings: AgentSettings, *, secrets: Mapping[int, Redacted] | None = None, without: str | None = None, also: str = ""
+) -> AsyncIterator[Relay]:
+    """As careless operators have it: `without` the lines of the configuration that this expression matches, `also` with these."""
+    prepared = await prepare(settings, secrets=secrets)
+    text = prepared.text()
+    kept = text if without is None else "".join(line for line in text.splitlines(True) if not re.match(without, line))
+    process = await started(prepared, kept + also)
     command_line = CommandLine(port=settings.cli_port, password=prepared.password)
     echo = Echo()
     try:

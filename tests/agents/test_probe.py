@@ -15,8 +15,9 @@ import pytest
 from agents import probe, prober
 from agents.coturn import cli_replies, command_line, logfile
 from agents.coturn.folder import Owner
-from agents.probe import Target
-from agents.turn_client import TurnClient, TurnError
+from controlplane.turn.client import TurnClient, TurnError
+from controlplane.turn.target import Target
+from controlplane.turn.trust import trust
 from controlplane.wire.agent_api import ListenerProbe
 from controlplane.wire.redacted import Redacted
 from tests.agents.places import OTHER_SECRET, SECRET, eventually, make_settings, write_certificate
@@ -24,7 +25,7 @@ from tests.agents.relay import Relay, relay
 
 
 async def probed(one: Relay, target: Target, *, secret: Redacted = SECRET, deadline_seconds: float = 2.0) -> ListenerProbe:
-    context = probe.trust(one.prepared.settings.ca_file) if target.transport == "tls" else None
+    context = trust(one.prepared.settings.ca_file) if target.transport == "tls" else None
     return await probe.probe(target, secret=secret, echo=one.echo, context=context, deadline_seconds=deadline_seconds)
 
 
@@ -81,7 +82,7 @@ async def test_an_unknown_authority_is_told_in_words(folder: Path) -> None:
     settings = make_settings(folder, tls=True)
     async with relay(settings) as one:
         result = await probe.probe(
-            prober.targets(settings)[2], secret=SECRET, echo=one.echo, context=probe.trust(None), deadline_seconds=2.0
+            prober.targets(settings)[2], secret=SECRET, echo=one.echo, context=trust(None), deadline_seconds=2.0
         )
     assert result.failure is not None
     assert result.failure.startswith("TLS: self")
@@ -266,8 +267,8 @@ def test_the_operators_authorities_stand_beside_the_systems(folder: Path, monkey
     own, _ = write_certificate(folder, name="own.test")
     monkeypatch.setenv("SSL_CERT_FILE", str(systems))
     monkeypatch.setenv("SSL_CERT_DIR", str(folder / "none"))
-    assert len(probe.trust(None).get_ca_certs()) == 1
-    assert len(probe.trust(own).get_ca_certs()) == 2
+    assert len(trust(None).get_ca_certs()) == 1
+    assert len(trust(own).get_ca_certs()) == 2
 
 
 async def test_a_connection_that_is_dropped_while_it_is_made_is_an_answer_of_none(

@@ -18,8 +18,8 @@ from structlog.testing import capture_logs
 from agents.coturn import logfile
 from agents.coturn.folder import Owner
 from agents.settings import AgentSettings
-from agents.turn_client import TurnError
 from agents.usage import sender, watcher
+from controlplane.turn.client import TurnError
 from tests.agents.control_plane import control_plane
 from tests.agents.places import OTHER_SECRET, SECRET, eventually, make_settings
 from tests.agents.test_whole_agent import coturns, running, status

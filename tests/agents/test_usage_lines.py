@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from agents.coturn import cli_replies
 from agents.probe import credential as probe_credential
-from agents.probe import is_probe
 from agents.usage.lines import (
     Booted,
     Closed,
@@ -26,6 +25,7 @@ from agents.usage.lines import (
     timestamp_format,
 )
 from agents.usage.username import Credential, credential
+from controlplane.turn.username import is_probe
 from controlplane.wire.redacted import Redacted
 
 GOLDEN = Path(__file__).parent / "golden"

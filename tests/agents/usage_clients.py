@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from agents.echo import Echo
 from agents.settings import AgentSettings
-from agents.turn_client import TurnClient
+from controlplane.turn.client import TurnClient
 from controlplane.wire.redacted import Redacted
 from tests.agents.places import LOOPBACK, SECRET
 

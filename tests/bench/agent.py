@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from agents.turn_client import TurnClient
 from controlplane.postgres_store.migrate import migrate
+from controlplane.turn.client import TurnClient
 from controlplane.wire.redacted import Redacted
 from deploy.local.ports import reserve_ports
 from deploy.local.postgres import private_postgres

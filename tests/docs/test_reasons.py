@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
 from controlplane.fleet.selection import NodeReason, Reason, Refusal
+from controlplane.wire.probe_api import RelayFailure
 from controlplane.wire.problem import PROBLEMS
 from tests.docs.pages import is_documented, page, rows, section
 
@@ -22,6 +23,7 @@ _PAGE = "docs/concepts.md"
         ("Ineligibility reasons", Ineligibility),
         ("Selection reasons", Reason),
         ("Node reasons", NodeReason),
+        ("Relay failures", RelayFailure),
     ],
 )
 def test_the_table_has_every_value_and_no_other(heading: str, kind: type[StrEnum]) -> None:

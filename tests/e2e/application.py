@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from agents.turn_client import TurnClient, TurnError
+from controlplane.turn.client import TurnClient, TurnError
 from controlplane.wire.redacted import Redacted
 from deploy.local.relay_check import RelayCheck, TurnServer, check_relay, turn_servers
 from deploy.local.stack import Stack

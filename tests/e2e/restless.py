@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from agents.echo import Echo
-from agents.turn_client import TurnClient, TurnError
+from controlplane.turn.client import TurnClient, TurnError
 from controlplane.wire.redacted import Redacted
 from deploy.local.relay_check import TURN_URL, TurnServer
 from tests.running_api import until

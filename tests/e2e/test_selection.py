@@ -14,13 +14,13 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from agents.turn_client import TurnClient
 from controlplane.fleet.conversion import Conversion
 from controlplane.fleet.in_flight import VISIBLE_AFTER_SECONDS
 from controlplane.fleet.model import Capacity
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.selection import Selection, select
 from controlplane.fleet.view import FleetView
+from controlplane.turn.client import TurnClient
 from controlplane.wire.redacted import Redacted
 from deploy.local.relay_check import TURN_URL
 from tests.builders import AT, make_load, make_node, make_record, make_region, make_report

@@ -21,7 +21,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from agents.turn_client import TurnClient, TurnError
+from controlplane.turn.client import TurnClient, TurnError
 from controlplane.wire.redacted import Redacted
 from deploy.local.stack import Stack
 from tests.e2e.application import Application, server_of

@@ -152,6 +152,7 @@ ROWS: Final = (
     fleet("POST /api/v1/fleet/nodes/{node_id}/drain", "fleet:operate", operator=202, body={"deadline_seconds": 60}),
     fleet("POST /api/v1/fleet/nodes/{node_id}/undrain", "fleet:operate", operator=202),
     fleet("DELETE /api/v1/fleet/nodes/{node_id}", "fleet:operate", operator=204, fill={"node_id": "spare_node"}),
+    fleet("POST /api/v1/fleet/nodes/{node_id}/probe", "fleet:operate", operator=200, body={"peers": True}),
     fleet("POST /api/v1/fleet/join-tokens", "fleet:operate", operator=201, body={"region": "eu-central"}),
     fleet("GET /api/v1/fleet/audit", "fleet:read", operator=200),
     fleet("GET /api/v1/fleet/events", "fleet:read", operator=200),

@@ -30,10 +30,10 @@ def test_the_agent_loads_no_server_package() -> None:
     assert {name: reason for name, reason in REASONS.items() if name in loaded} == {}
 
 
-def test_the_agent_loads_no_room_but_the_wire() -> None:
+def test_the_agent_loads_no_room_but_the_wire_and_the_turn_client() -> None:
     program = "import agents.cli, sys, json; print(json.dumps([name for name in sys.modules if name.startswith('controlplane.')]))"
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert all(name.startswith("controlplane.wire") for name in json.loads(output))
+    assert all(name.startswith(("controlplane.wire", "controlplane.turn")) for name in json.loads(output))
 
 
 def test_the_base_dependencies_are_few() -> None:

@@ -1,4 +1,4 @@
-"""A TURN client of one short allocation (RFC 8656), for probes: Allocate, bind a channel, one packet there and back, release.
+"""A TURN client of one short allocation (RFC 8656), for probes: Allocate, bind channels, packets there and back, release.
 
 The messages are aioice's; its endpoint is not used. That one cannot name the server for TLS other than by the address it
 connects to, keeps tasks that outlive the caller, and gives up on a silent server only after half a minute.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import ssl
 import struct
 from contextlib import suppress
-from typing import cast
+from typing import Self, cast
 
 from aioice import stun
 
@@ -22,12 +23,23 @@ FIRST_RETRANSMIT_SECONDS = 0.2
 """Doubled each time, so that a single lost packet does not fail a probe."""
 UDP_RELAY = 0x11000000
 LIFETIME_SECONDS = 60
+IPV6 = 0x02000000
+"""REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.8)."""
+_MOST_PACKETS = 4096
+"""That wait to be read: a relay that floods us fills no memory."""
 _HEADER_BYTES = 4
 _STUN_HEADER_BYTES = 20
 _UNAUTHORIZED = 401
 _STALE_NONCE = 438
+_NO_CODE = 0
+"""Of an error without one."""
 
 CredentialPair = tuple[str, Redacted]
+
+# The one attribute that is needed here and that aioice's table has not.
+stun.ATTRIBUTES_BY_NAME.setdefault(
+    "REQUESTED-ADDRESS-FAMILY", (0x0017, "REQUESTED-ADDRESS-FAMILY", stun.pack_unsigned, stun.unpack_unsigned)
+)
 
 
 class TurnError(Exception):
@@ -37,6 +49,10 @@ class TurnError(Exception):
         super().__init__(f"{method} was answered with {code}")
         self.code = code
         self.method = method
+
+
+class NoRelayAddressError(OSError):
+    """The server allocated, and did not say where."""
 
 
 class ConnectionGoneError(ConnectionError):
@@ -60,6 +76,10 @@ class TurnClient(asyncio.DatagramProtocol, asyncio.Protocol):
         self._nonce = b""
         self._key: bytes | None = None
 
+    @classmethod
+    def of(cls, credential: CredentialPair) -> Self:
+        return cls(username=credential[0], password=credential[1])
+
     async def connect_udp(self, address: str, port: int) -> None:
         self._over_udp = True
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, remote_addr=(address, port))
@@ -71,17 +91,30 @@ class TurnClient(asyncio.DatagramProtocol, asyncio.Protocol):
         """Verifies the chain, and the certificate against the name that clients are told."""
         await asyncio.get_running_loop().create_connection(lambda: self, address, port, ssl=context, server_hostname=server_name)
 
-    async def allocate(self) -> tuple[str, int]:
-        """The relayed address. TurnError when the server refuses."""
+    async def ask_address(self) -> tuple[str, int] | None:
+        """A STUN binding request, for which nobody has to be known: where our packets seem to come from, if the server says it."""
+        reply = await self._transact(self._request(stun.Method.BINDING))
+        code = _error_code(reply)
+        if code is not None:
+            raise TurnError(code, "BINDING")
+        return cast("tuple[str, int] | None", reply.attributes.get("XOR-MAPPED-ADDRESS"))
+
+    async def allocate(self, *, family: int | None = None) -> tuple[str, int]:
+        """The relayed address. Raises TurnError when the server refuses, NoRelayAddressError when it says none."""
         request = self._request(stun.Method.ALLOCATE)
+        if family is not None:
+            request.attributes["REQUESTED-ADDRESS-FAMILY"] = family
         request.attributes["LIFETIME"] = LIFETIME_SECONDS
         request.attributes["REQUESTED-TRANSPORT"] = UDP_RELAY
         reply = await self._ask(request)
-        return cast(tuple[str, int], reply.attributes["XOR-RELAYED-ADDRESS"])
+        relayed = cast("tuple[str, int] | None", reply.attributes.get("XOR-RELAYED-ADDRESS"))
+        if relayed is None or ipaddress.ip_address(relayed[0]).is_unspecified or not relayed[1]:
+            raise NoRelayAddressError("The allocation has no relay address.")
+        return relayed
 
-    async def bind(self, peer: tuple[str, int]) -> None:
+    async def bind(self, peer: tuple[str, int], *, channel: int = CHANNEL) -> None:
         request = self._request(stun.Method.CHANNEL_BIND)
-        request.attributes["CHANNEL-NUMBER"] = CHANNEL
+        request.attributes["CHANNEL-NUMBER"] = channel
         request.attributes["XOR-PEER-ADDRESS"] = peer
         await self._ask(request)
 
@@ -207,11 +240,13 @@ class TurnClient(asyncio.DatagramProtocol, asyncio.Protocol):
     def _take(self, message: bytes) -> None:
         if len(message) >= _HEADER_BYTES and _is_channel(message):
             length = struct.unpack("!H", message[2:4])[0]
-            self._data.put_nowait(message[4 : 4 + length])
+            if self._data.qsize() < _MOST_PACKETS:
+                self._data.put_nowait(message[4 : 4 + length])
             return
         try:
             parsed = stun.parse_message(message)
-        except ValueError:
+        except (ValueError, struct.error):
+            # Whatever the other side sends, at worst it is no answer.
             return
         waiting = self._waiting.get(parsed.transaction_id)
         if waiting is not None and not waiting.done():
@@ -241,4 +276,4 @@ def _is_channel(data: bytes) -> bool:
 def _error_code(reply: stun.Message) -> int | None:
     if reply.message_class != stun.Class.ERROR:
         return None
-    return int(reply.attributes["ERROR-CODE"][0])
+    return int(reply.attributes.get("ERROR-CODE", (_NO_CODE, ""))[0])

@@ -1,0 +1,78 @@
+"""From an exception to the closed list of failures, and to words for people."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Literal
+
+from controlplane.turn.client import ConnectionGoneError, NoRelayAddressError, TurnError
+from controlplane.wire.probe_api import RelayFailure
+
+Step = Literal["look up", "connect", "allocate", "bind", "echo"]
+"""How far a probe came: what it was doing when it failed."""
+
+MOST_WORDS = 200
+"""Characters. Some of them are the other side's."""
+
+_CODES = {
+    400: (RelayFailure.OTHER_CODE, "400: coturn did not understand the request"),
+    401: (RelayFailure.UNAUTHORIZED, "401: coturn does not accept the credential"),
+    403: (RelayFailure.FORBIDDEN, "403: coturn forbids the echo as a peer"),
+    437: (RelayFailure.ALLOCATION_LOST, "437: coturn lost the allocation"),
+    486: (RelayFailure.QUOTA_REACHED, "486: an allocation quota is reached"),
+    508: (RelayFailure.NO_RELAY_PORT, "508: coturn has no relay port left"),
+}
+_TAKES_NO_NEW = (RelayFailure.FORBIDDEN, "403: coturn takes no new allocations")
+"""What 4.6.3 and newer say while they drain."""
+
+# X509_V_ERR_… of OpenSSL's x509_vfy.h; any other is a chain that leads to nobody who is trusted.
+_VERIFICATION = {
+    9: RelayFailure.TLS_NOT_YET_VALID,
+    10: RelayFailure.TLS_EXPIRED,
+    62: RelayFailure.TLS_NAME,
+    64: RelayFailure.TLS_NAME,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    kind: RelayFailure
+    words: str
+
+
+def failure_of(error: Exception, *, step: Step, deadline_seconds: float) -> Failure:
+    """What a TimeoutError, an OSError or a TurnError means at that step."""
+    kind, words = _kind_and_words(error, step, deadline_seconds)
+    return Failure(kind, words[:MOST_WORDS])
+
+
+def _kind_and_words(error: Exception, step: Step, deadline_seconds: float) -> tuple[RelayFailure, str]:
+    match error:
+        case TurnError(code=403) if step == "allocate":
+            return _TAKES_NO_NEW
+        case TurnError(code=code):
+            return _CODES.get(code, (RelayFailure.OTHER_CODE, f"{code}: coturn refused to {step}"))
+        case NoRelayAddressError():
+            return RelayFailure.NO_RELAY_ADDRESS, "no relay address: the allocation has none"
+        case socket.gaierror():
+            return RelayFailure.DNS, f"DNS: {error.strerror or 'the name has no address'}"
+        case ssl.SSLCertVerificationError():
+            kind = _VERIFICATION.get(error.verify_code, RelayFailure.TLS_UNTRUSTED)
+            return kind, f"TLS: {error.verify_message or 'the certificate cannot be verified'}"
+        case ssl.SSLError():
+            return RelayFailure.TLS_FAILED, f"TLS: {getattr(error, 'reason', None) or error.strerror or 'the handshake failed'}"
+        case TimeoutError() if step == "look up":
+            return RelayFailure.DNS, f"DNS: no answer within {deadline_seconds:g} s"
+        case TimeoutError() if step == "echo":
+            return RelayFailure.NO_ECHO, f"no echo within {deadline_seconds:g} s"
+        case TimeoutError():
+            return RelayFailure.NO_ANSWER, f"no answer within {deadline_seconds:g} s"
+        case ConnectionRefusedError():
+            return RelayFailure.REFUSED, "refused: nothing listens there"
+        case ConnectionGoneError() | ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
+            return RelayFailure.CLOSED, f"{step}: the server closed the connection"
+        case _:
+            strerror = error.strerror if isinstance(error, OSError) else None
+            return RelayFailure.UNREACHABLE, f"{step}: {strerror or str(error) or type(error).__name__}"
