@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from controlplane.cli.command import Limit, command, group
+from controlplane.cli.fleet import node as node_commands
 from controlplane.cli.instants import Since, Until
 from controlplane.cli.session import Session, emit, note
 from controlplane.cli.words import clean, say_instant
@@ -38,6 +39,14 @@ def list_events(
 ) -> None:
     """What happened, the newest first."""
     run.many(Fleet.events(node=node, region=region, kind=kind, since=since, until=until), _ROW, limit=limit)
+
+
+@command(node_commands, "events")
+def events_of_node(
+    run: Session, name: Annotated[str, typer.Argument(metavar="NODE", help="Its name or its id.")], *, limit: Limit = 100
+) -> None:
+    """What happened to one node, the newest first."""
+    run.many(Fleet.events(node=name), _ROW, limit=limit)
 
 
 @command(events, "tail")

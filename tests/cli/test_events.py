@@ -57,6 +57,7 @@ async def test_what_happened_is_listed(operator: Cli, used: Used) -> None:
     assert items, "the jobs told that the node is up"
     ended = await operator("events", "list", "--node", "eu-1", "--json")
     assert ended.json_lines() == items
+    assert (await operator("node", "events", "eu-1", "--json")).json_lines() == items
     shown = await operator("events", "list", "--kind", "node.health", "--region", "eu-central", COLUMNS="100")
     assert "eu-1" in shown.out
     assert "BECAME" in shown.out

@@ -73,7 +73,7 @@ async def test_one_that_has_to_catch_up_and_one_that_has_not(database_url: str, 
 
 
 async def test_a_stream_ends_when_its_life_is_over_and_frees_its_place(database_url: str, database: Any) -> None:
-    async with following(database_url, max_streams=1, life_seconds=0.2) as follower:
+    async with following(database_url, max_streams=1, life_seconds=2.0) as follower:
         stream = await follower.open(EVERYTHING, after_id=None)
         with pytest.raises(StreamsExhaustedError):
             await follower.open(EVERYTHING, after_id=None)

@@ -88,7 +88,7 @@ VALUES: Final[dict[str, Any]] = {
     "FleetEventView.was": "up",
     "FleetEventView.became": "down",
     "FleetEventView.reason": "lease_expired",
-    "FleetEventView.detail": "No report for 12 s.",
+    "FleetEventView.detail": "Silent for 12 s.",
     "FleetEventView.actor": "system",
     "CredentialView.fixed_region": None,
     "AllocationView.state": "live",
