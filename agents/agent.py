@@ -12,6 +12,7 @@ import structlog
 
 from agents import AGENT_VERSION, host
 from agents.coturn import folder as coturn_folder
+from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.config import Wanted
 from agents.coturn.folder import Folder, Owner
@@ -90,9 +91,21 @@ async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: 
         node.write_status()
         loop.beat_now()
 
+    def certificate_changed() -> None:
+        # It is looked at right before a heartbeat, which tells the rest.
+        prober.offer_tls(certificate.offered)
+        node.write_status()
+
     tag = log_tag(password)
+    certificate = Certificate(settings, owner=owner, disk=disk, on_change=certificate_changed)
     supervisor = Supervisor(
-        settings=settings, folder=folder, owner=owner, command_line=command_line, log_tag=tag, on_change=coturn_changed
+        settings=settings,
+        folder=folder,
+        owner=owner,
+        command_line=command_line,
+        log_tag=tag,
+        certificate=certificate,
+        on_change=coturn_changed,
     )
     usage = Usage(
         state_dir=settings.state_dir,
