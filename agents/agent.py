@@ -12,12 +12,14 @@ import structlog
 
 from agents import AGENT_VERSION, host
 from agents.coturn import folder as coturn_folder
+from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.config import Wanted
 from agents.coturn.folder import Folder, Owner
 from agents.coturn.supervisor import Supervisor
 from agents.coturn.turndb import TurnDatabase
 from agents.disk import Disk
+from agents.doctor import at_start
 from agents.echo import Echo
 from agents.errors import CoturnError
 from agents.files import make_folder
@@ -52,23 +54,29 @@ async def serve_until(settings: AgentSettings, stopping: asyncio.Event) -> None:
     """The same, until the event is set."""
     _make_state_dir(settings)
     link = Link(origins=settings.urls, ca_file=settings.ca_file)
+    settled = asyncio.Event()
+    examination = asyncio.create_task(at_start.tell(settings, settled), name="examination")
     try:
         who = await _unless_stopped(load_or_join(settings, link), stopping)
         if who is not None:
-            await _serve_as(who, settings, link, stopping)
+            await _serve_as(who, settings, link, stopping, settled)
     finally:
+        examination.cancel()
+        await asyncio.gather(examination, return_exceptions=True)
         await link.close()
 
 
-async def _serve_as(who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event) -> None:
+async def _serve_as(who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event, settled: asyncio.Event) -> None:
     disk = Disk()
     try:
-        await _serve_with(disk, who, settings, link, stopping)
+        await _serve_with(disk, who, settings, link, stopping, settled)
     finally:
         disk.close()
 
 
-async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event) -> None:
+async def _serve_with(
+    disk: Disk, who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event, settled: asyncio.Event
+) -> None:
     folder = Folder(root=settings.state_dir / "coturn")
     owner = coturn_folder.find_owner(settings)
     password = coturn_folder.prepare(folder, owner)
@@ -87,12 +95,25 @@ async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: 
             loop.beat_now()
 
     def probe_turned() -> None:
+        settled.set()
         node.write_status()
         loop.beat_now()
 
+    def certificate_changed() -> None:
+        # It is looked at right before a heartbeat, which tells the rest.
+        prober.offer_tls(certificate.offered)
+        node.write_status()
+
     tag = log_tag(password)
+    certificate = Certificate(settings, owner=owner, disk=disk, on_change=certificate_changed)
     supervisor = Supervisor(
-        settings=settings, folder=folder, owner=owner, command_line=command_line, log_tag=tag, on_change=coturn_changed
+        settings=settings,
+        folder=folder,
+        owner=owner,
+        command_line=command_line,
+        log_tag=tag,
+        certificate=certificate,
+        on_change=coturn_changed,
     )
     usage = Usage(
         state_dir=settings.state_dir,

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agents import AGENT_VERSION, host, log
 from agents.errors import AgentError
@@ -16,19 +16,19 @@ USAGE_ERROR = 2
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Exits with 0 after an orderly end, 1 when the agent cannot go on, 2 when its settings or arguments are wrong."""
+    """Exits with 0 after an orderly end, 1 when the agent cannot go on, 2 when its settings or arguments are wrong.
+
+    `doctor` takes wrong settings for findings like others: 1 when something is wrong, else 0.
+    """
     sys.exit(_main(arguments))
 
 
 def _main(arguments: Sequence[str] | None) -> int:
     chosen = _parser().parse_args(arguments)
+    if chosen.command == "doctor":
+        return _doctor(as_json=chosen.json)
     try:
-        settings = from_environment(
-            os.environ,
-            default_address=host.default_address,
-            default_interface=host.default_interface,
-            interfaces=host.interfaces,
-        )
+        settings = _settings(os.environ)
     except AgentError as error:
         return _told(error, USAGE_ERROR)
     try:
@@ -47,6 +47,25 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         return _told(_leaf(known), 1)
     return 0
+
+
+def _settings(environment: Mapping[str, str]) -> AgentSettings:
+    return from_environment(
+        environment,
+        default_address=host.default_address,
+        default_interface=host.default_interface,
+        interfaces=host.interfaces,
+    )
+
+
+def _doctor(*, as_json: bool) -> int:
+    from agents.doctor import show
+    from agents.doctor.checks import diagnose
+    from agents.doctor.findings import exit_status
+
+    found = diagnose(os.environ, _settings)
+    sys.stdout.write(show.as_json(found) if as_json else show.as_table(found))
+    return exit_status(found)
 
 
 def rendered(settings: AgentSettings, *, realm: str | None) -> str:
@@ -75,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"turnfleet-agent {AGENT_VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("run", help="join, start coturn, and report until told to end")
+    doctor = commands.add_parser(
+        "doctor",
+        help="show what is found on this host and what is wrong, without joining or changing anything",
+        description="Looks at settings, addresses, ports, coturn, capacity, the state folder, the certificate, the way to the "
+        "control plane and the clock. Changes nothing; needs no token. Run it as the user that the agent runs as.",
+        epilog="Exit status: 0 when nothing is wrong (there may be warnings), 1 when something is, 2 for wrong arguments.",
+    )
+    doctor.add_argument("--json", action="store_true", help="a list of findings: name, state (ok, warning, wrong), detail, remedy")
     render = commands.add_parser("render-config", help="print the coturn configuration that would be written")
     render.add_argument("--realm", help="default: the realm of the joined node")
     return parser

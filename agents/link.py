@@ -80,7 +80,7 @@ class Link:
         self._origins = origins
         self._next = 0
         self._client = httpx.AsyncClient(
-            verify=_trust(origins, ca_file),
+            verify=trust(origins, ca_file),
             # Each try has its own deadline as a whole.
             timeout=USAGE_SECONDS,
             limits=httpx.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=KEEPALIVE_SECONDS),
@@ -152,7 +152,7 @@ def _decoded(outcome: Outcome[bytes], kind: type[T]) -> Outcome[T]:
         return Unreachable(reason="an answer that is no reply of the agent protocol")
 
 
-def _trust(origins: tuple[str, ...], ca_file: Path | None) -> ssl.SSLContext:
+def trust(origins: tuple[str, ...], ca_file: Path | None) -> ssl.SSLContext:
     """The authorities, loaded only when some origin is https: the system's list costs megabytes."""
     if any(origin.startswith("https://") for origin in origins):
         try:

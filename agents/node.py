@@ -35,7 +35,7 @@ from agents.plan import (
     WriteSecrets,
     applied,
 )
-from agents.prober import Prober, targets
+from agents.prober import Prober
 from agents.settings import AgentSettings
 from agents.status import Status, StatusFile
 from agents.usage.room import Usage
@@ -77,7 +77,6 @@ class Node:
         self._beat_now = beat_now
         self._status = StatusFile(settings.state_dir)
         self._capacity = host.capacity(settings)
-        self._listeners = [Listener(transport=one.transport, host=settings.public_host, port=one.port) for one in targets(settings)]
         self._sequence = 0
         self._meter: report.Meter | None = None
         self._load: Load | None = None
@@ -156,7 +155,9 @@ class Node:
             coturn=coturn if self._counted or coturn.state != "running" else structs.replace(coturn, state="starting"),
             load=self._load,
             capacity=self._capacity,
-            listeners=self._listeners,
+            listeners=[
+                Listener(transport=one.transport, host=self._settings.public_host, port=one.port) for one in self._prober.targets
+            ],
             secrets=[
                 LoadedSecret(version=version, digest=secret_digest(secret.reveal()))
                 for version, secret in sorted(self._state.secrets.items())

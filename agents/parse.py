@@ -15,6 +15,7 @@ _INTERFACE = re.compile(r"[^\s/]{1,15}\Z")
 _RANGE = re.compile(r"(\d{1,5})-(\d{1,5})\Z")
 
 HIGHEST_PORT = 65535
+STUN_PORT = 3478
 
 
 def origins(text: str) -> tuple[str, ...]:
@@ -109,9 +110,25 @@ def interface(text: str) -> str:
     return text
 
 
+def server(text: str) -> tuple[str, int]:
+    """`stun.example`, `stun.example:19302` or `[2001:db8::1]:3478`: a host, and a port where it is not 3478."""
+    try:
+        parts = urlsplit(f"//{text}")
+        name, number = parts.hostname or "", parts.port
+    except ValueError:
+        name, number = "", None
+    if not _HOST.match(name) or number == 0 or parts.netloc != text or parts.username is not None:
+        raise ValueError(f"must be a host, or a host and a port as in stun.example:3478, which {text!r} is not")
+    return name, number or STUN_PORT
+
+
 def existing_file(text: str) -> Path:
     path = Path(text)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise ValueError(f"must name a file that can be looked at, and {text!r} cannot ({error.strerror})") from None
+    if not is_file:
         raise ValueError(f"must name a file that exists, and {text!r} does not")
     return path.absolute()
 

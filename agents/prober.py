@@ -39,7 +39,7 @@ class Prober:
         self._echo = echo
         self._disk = disk
         self._on_turn = on_turn
-        self._targets = targets(settings)
+        self._offers_tls = False
         self._results: dict[Transport, ListenerProbe] = {}
         self._finished_at: dict[Transport, float] = {}
         self._due_at: dict[Transport, float] = {}
@@ -49,9 +49,14 @@ class Prober:
         self._context: ssl.SSLContext | None = None
 
     @property
+    def targets(self) -> list[Target]:
+        """The listeners that clients are offered."""
+        return [one for one in targets(self._settings) if one.transport != "tls" or self._offers_tls]
+
+    @property
     def ok(self) -> bool | None:
         """None until every listener has been probed."""
-        if len(self._results) < len(self._targets):
+        if len(self._results) < len(self.targets):
             return None
         return all(result.ok for result in self._results.values())
 
@@ -62,10 +67,19 @@ class Prober:
         self._running = running
         if not running and self._results:
             now = time.monotonic()
-            for target in self._targets:
+            for target in self.targets:
                 self._results[target.transport] = ListenerProbe(transport=target.transport, ok=False, failure=NOT_RUNNING)
                 self._finished_at[target.transport] = now
         self._due_at.clear()
+        self._wake.set()
+
+    def offer_tls(self, offered: bool) -> None:
+        """A TLS listener that is not offered is not probed, and its failures are none of the node's."""
+        if offered == self._offers_tls:
+            return
+        self._offers_tls = offered
+        self._results.pop("tls", None)
+        self._due_at.pop("tls", None)
         self._wake.set()
 
     def use_secret(self, secret: Redacted | None) -> None:
@@ -81,11 +95,11 @@ class Prober:
     def snapshot(self) -> Probe | None:
         if self.ok is None:
             return None
-        oldest = min(self._finished_at[target.transport] for target in self._targets)
+        oldest = min(self._finished_at[target.transport] for target in self.targets)
         return Probe(
             ok=self.ok,
             age_seconds=max(0.0, time.monotonic() - oldest),
-            listeners=[self._results[target.transport] for target in self._targets],
+            listeners=[self._results[target.transport] for target in self.targets],
         )
 
     async def run(self) -> None:
@@ -94,7 +108,7 @@ class Prober:
             self._wake.clear()
             secret = self._secret
             if self._running and secret is not None:
-                for target in self._targets:
+                for target in self.targets:
                     if self._due_at.get(target.transport, 0.0) <= time.monotonic():
                         await self._probe_twice_when_bad(target, secret)
                         if self._wake.is_set():

@@ -110,6 +110,14 @@ class AgentSettings:
         shown="none",
         meaning="Public address in front of RELAY_ADDRESS, when the host is behind a one-to-one NAT.",
     )
+    stun_server: tuple[str, int] | None = _setting(
+        "STUN_SERVER",
+        parse.server,
+        default=None,
+        shown="none",
+        meaning="Host, or host:port, of a STUN server outside, as any other relay is one. It is asked which address this host "
+        "has from there, to verify EXTERNAL_ADDRESS.",
+    )
     port: int = _setting("PORT", parse.port, default=3478, meaning="Port for TURN over UDP and TCP.")
     tls_port: int = _setting(
         "TLS_PORT", parse.port, default=5349, meaning="Port for TURN over TLS; used only with TLS_CERT and TLS_KEY."

@@ -23,6 +23,7 @@ import pwd
 import secrets
 import stat
 import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,8 @@ from controlplane.wire.redacted import Redacted
 COTURN_USER = "turnserver"
 PASSWORD_BYTES = 32
 _LOOK_SECONDS = 10.0
-# Prints the first of its arguments that cannot be entered.
-_FIRST_CLOSED = 'for one; do test -x "$one" || { echo "$one"; exit; }; done'
+# Prints the first of its arguments that the test refuses.
+_FIRST_REFUSED = 'for one; do test {} "$one" || {{ echo "$one"; exit; }}; done'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ def prepare(folder: Folder, owner: Owner) -> Redacted:
     """Makes the folders, and returns the command line's password: the kept one, or a new one. CoturnError when it cannot be."""
     try:
         password = _prepared(folder, owner)
-        closed = _first_closed(folder.database.parent, owner)
+        closed = first_closed(folder.database.parent, owner)
     except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
         raise CoturnError(f"coturn's folder {folder.root} cannot be prepared: {error}.") from None
     if closed is not None:
@@ -176,13 +177,30 @@ def _make_file(path: Path, owner: Owner) -> None:
         os.close(descriptor)
 
 
-def _first_closed(path: Path, owner: Owner) -> Path | None:
-    """The first folder on the way that the user may not enter, as the system itself sees it (access lists and all)."""
+def first_closed(path: Path, owner: Owner) -> Path | None:
+    """The first folder on the way that the user may not enter, as the system itself sees it (access lists and all).
+
+    OSError and SubprocessError when it cannot be told.
+    """
+    return _first_refused("-x", (*reversed(path.parents), path), owner)
+
+
+def first_unreadable(paths: Sequence[Path], owner: Owner) -> str | None:
+    """Why coturn's user cannot read one of the files, as a sentence. coturn begins as root, and reads them again as that user."""
+    try:
+        closed = _first_refused("-r", paths, owner)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"Whether coturn's user can read {paths[0]} cannot be told ({error})."
+    if closed is None:
+        return None
+    return f"The user {owner.user}, whom coturn becomes, cannot read {closed}, and so not load it when it is renewed."
+
+
+def _first_refused(test: str, paths: Iterable[Path], owner: Owner) -> Path | None:
     if owner.user is None:
         return None
-    way = [str(one) for one in (*reversed(path.parents), path)]
     done = subprocess.run(  # noqa: S603 - a fixed program; the paths are arguments
-        ["/bin/sh", "-c", _FIRST_CLOSED, "sh", *way],
+        ["/bin/sh", "-c", _FIRST_REFUSED.format(test), "sh", *(str(one) for one in paths)],
         user=owner.user,
         group=owner.gid,
         extra_groups=[],

@@ -59,6 +59,7 @@ class Supervisor:
         owner: Owner,
         command_line: CommandLine,
         log_tag: str,
+        certificate: Certificate,
         on_change: Callable[[CoturnState], None],
     ) -> None:
         self._settings = settings
@@ -72,7 +73,7 @@ class Supervisor:
         self._reported = asyncio.Event()
         self._process: Process | None = None
         self._failures = 0
-        self._certificate = Certificate(settings.tls_cert, settings.tls_key)
+        self._certificate = certificate
         self.state: CoturnState = "stopped"
         self.version: str | None = None
         self.lives = 0
@@ -129,11 +130,11 @@ class Supervisor:
 
     async def look_after_files(self) -> None:
         """Has a renewed certificate loaded: live sessions go on. Under another supervisor that is the host's (a renewal hook)."""
-        if self._settings.coturn != "own":
-            return
+        await self._certificate.look()
         process = self._process
         # Before it greets, coturn may not know the signal yet, and would die of it.
-        if self.state == "running" and process is not None and self._certificate.renewed():
+        if self._certificate.reload_is_due and self.state == "running" and process is not None:
+            self._certificate.reload_is_due = False
             process.signal(signal.SIGUSR2)
             log.info("coturn_certificate_reloaded", path=str(self._settings.tls_cert))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import Any
 
 from litestar import HttpMethod, Request, Response, route
@@ -22,7 +23,10 @@ _CLOCK_OFFSET_LIMIT_SECONDS = 5.0
     opt=described("healthz", tag="service", summary="The process lives", scope=None, answer=Liveness),
 )
 async def healthz() -> Response[bytes]:
-    return answer(Liveness(alive=True))
+    response = answer(Liveness(alive=True))
+    # RFC 9110 §6.6.1. No other answer has it; agents compare their clock with this one.
+    response.headers["date"] = formatdate(usegmt=True)
+    return response
 
 
 @route(

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 
 import msgspec
 
@@ -95,6 +96,8 @@ class ControlPlane:
                 return self.heartbeat_status, msgspec.json.encode(self._reply(self.beats[-1]))
             case "/api/v1/agents/usage":
                 return await self._take_usage(msgspec.json.decode(body, type=UsageReport))
+            case "/healthz":
+                return 200, b'{"alive":true}'
             case "/api/v1/agents/leave":
                 self.leaves.append(msgspec.json.decode(body, type=LeaveRequest))
                 return 204, b""
@@ -149,7 +152,10 @@ class ControlPlane:
                     return
                 status, content = answer
                 wait = f"retry-after: {self.retry_after}\r\n" if self.retry_after is not None else ""
-                writer.write(f"HTTP/1.1 {status} X\r\n{wait}content-length: {len(content)}\r\n\r\n".encode() + content)
+                now = formatdate(usegmt=True)
+                writer.write(
+                    f"HTTP/1.1 {status} X\r\ndate: {now}\r\n{wait}content-length: {len(content)}\r\n\r\n".encode() + content
+                )
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from agents.coturn import folder as coturn_folder
-from agents.coturn.certificate import Certificate
 from agents.coturn.folder import Folder
 from agents.errors import CoturnError
 from agents.files import make_folder
-from tests.agents.places import make_settings, write_certificate
+from tests.agents.places import make_settings
 from tests.agents.relay import prepare, relay
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops coturn to another user")
@@ -87,15 +86,3 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(folder: Path) -> Non
     settings = make_settings(folder)
     with pytest.raises(CoturnError, match="cannot be prepared"):
         coturn_folder.prepare(Folder(root=settings.state_dir / "coturn"), coturn_folder.find_owner(settings))
-
-
-def test_a_certificate_that_was_renewed_while_nobody_watched_is_loaded_once(folder: Path) -> None:
-    certificate, key = write_certificate(folder, name="relay.test")
-    written_at = max(certificate.stat().st_mtime, key.stat().st_mtime)
-    files = Certificate(certificate, key)
-    files.read_by_coturn(written_at - 1)
-    assert [files.renewed() for _ in range(4)] == [False, True, False, False]
-    files.read_by_coturn(written_at + 1)
-    assert [files.renewed() for _ in range(3)] == [False, False, False]
-    os.utime(certificate, (written_at + 5, written_at + 5))
-    assert [files.renewed() for _ in range(3)] == [False, True, False]

@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 
 from agents.coturn import config, process, processes
 from agents.coturn import supervisor as supervisor_module
+from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.orphans import adopt_or_stop, port_fault
 from agents.coturn.process import BootRecord, Process, watched, write_boot
@@ -28,7 +29,7 @@ from agents.coturn.supervisor import Supervisor
 from agents.errors import CoturnError
 from agents.settings import AgentSettings
 from agents.usage.lines import log_tag
-from tests.agents.places import LOOPBACK, eventually, make_settings, write_certificate
+from tests.agents.places import DISK, LOOPBACK, eventually, make_settings, write_certificate
 from tests.agents.relay import Prepared, greeted, prepare, started, suspend
 
 
@@ -52,6 +53,7 @@ async def supervised(settings: AgentSettings, *, asked_port: int | None = None) 
         owner=prepared.owner,
         command_line=command_line,
         log_tag=log_tag(prepared.password),
+        certificate=Certificate(settings, owner=prepared.owner, disk=DISK, on_change=lambda: None),
         on_change=lambda state: supervisor.death_reported() if state == "dead" else None,
     )
     supervisor.want(prepared.text())

@@ -1,0 +1,1 @@
+"""What is: reading this host and asking the network. Nothing is judged here."""
