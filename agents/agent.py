@@ -24,6 +24,10 @@ from agents.files import make_folder
 from agents.identity import Identity, load_or_join
 from agents.link import Link
 from agents.loop import Loop
+from agents.metrics import render
+from agents.metrics_certificate import CertificateEnd
+from agents.metrics_server import MetricsServer
+from agents.metrics_values import Parts, values
 from agents.node import Node
 from agents.prober import Prober
 from agents.settings import AgentSettings
@@ -125,6 +129,17 @@ async def _serve_with(disk: Disk, who: Identity, settings: AgentSettings, link: 
         await node.load_secrets()
         await usage.load()
         tasks = {"supervisor": supervisor.run(), "prober": prober.run(), "loop": loop.run(), **usage.tasks()}
+        if settings.metrics_port:
+            parts = Parts(
+                settings=settings,
+                node=node,
+                supervisor=supervisor,
+                prober=prober,
+                usage=usage,
+                heartbeats=loop.heartbeats,
+                certificate=CertificateEnd(settings.tls_cert),
+            )
+            tasks["metrics"] = _metrics(parts, disk).run()
         await _run_until(stopping, tasks)
         await link.leave(who.token, node.goodbye("the agent was told to end"))
         if settings.on_exit == "stop":
@@ -167,6 +182,17 @@ def wanted(
         log_tag=log_tag(password),
         user=owner.user,
         group=owner.group,
+    )
+
+
+def _metrics(parts: Parts, disk: Disk) -> MetricsServer:
+    settings = parts.settings
+    return MetricsServer(
+        host=settings.metrics_host,
+        port=settings.metrics_port,
+        page=lambda: render(values(parts)),
+        look=parts.certificate.look,
+        disk=disk,
     )
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from typing import get_args
 
 import structlog
 
 from agents.coturn.command_line import CommandLine
 from agents.coturn.supervisor import Supervisor
 from agents.disk import Disk
-from agents.usage.book import Book
+from agents.usage.book import Book, CutReason
 from agents.usage.denials import Denials
 from agents.usage.enforce import Cut, RuleBook, denied_users
 from agents.usage.lines import LogReader, Started
@@ -71,6 +73,8 @@ class Enforcer:
         self._save_at = 0.0
         self._saving: asyncio.Task[None] | None = None
         self._failing = ""
+        self.cuts: Counter[CutReason] = Counter(dict.fromkeys(get_args(CutReason), 0))
+        """Allocations that it had coturn end, in this run of the agent."""
 
     @property
     def denied_up_to(self) -> int:
@@ -150,6 +154,7 @@ class Enforcer:
         if cut.reason == "revoked":
             self._hot_until = time.monotonic() + HOT_SECONDS
         if self._book.cut(cut.session_id, cut.reason):
+            self.cuts[cut.reason] += 1
             of = credential(cut.username)
             credential_id = of.id if of is not None else None
             log.info("allocation_cut", session_id=cut.session_id, credential_id=credential_id, reason=cut.reason)
