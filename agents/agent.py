@@ -26,6 +26,9 @@ from agents.files import make_folder
 from agents.identity import Identity, load_or_join
 from agents.link import Link
 from agents.loop import Loop
+from agents.metrics import render
+from agents.metrics_server import MetricsServer
+from agents.metrics_values import Parts, values
 from agents.node import Node
 from agents.prober import Prober
 from agents.settings import AgentSettings
@@ -146,6 +149,17 @@ async def _serve_with(
         await node.load_secrets()
         await usage.load()
         tasks = {"supervisor": supervisor.run(), "prober": prober.run(), "loop": loop.run(), **usage.tasks()}
+        if settings.metrics_port:
+            parts = Parts(
+                settings=settings,
+                node=node,
+                supervisor=supervisor,
+                prober=prober,
+                usage=usage,
+                heartbeats=loop.heartbeats,
+                certificate=certificate,
+            )
+            tasks["metrics"] = _metrics(parts).run()
         await _run_until(stopping, tasks)
         await link.leave(who.token, node.goodbye("the agent was told to end"))
         if settings.on_exit == "stop":
@@ -189,6 +203,11 @@ def wanted(
         user=owner.user,
         group=owner.group,
     )
+
+
+def _metrics(parts: Parts) -> MetricsServer:
+    settings = parts.settings
+    return MetricsServer(host=settings.metrics_host, port=settings.metrics_port, page=lambda: render(values(parts)))
 
 
 async def _run_until(stopping: asyncio.Event, tasks: dict[str, Coroutine[None, None, None]]) -> None:

@@ -15,9 +15,10 @@ import structlog
 from agents.backoff import asked_delay, heartbeat_delay
 from agents.identity import Identity
 from agents.link import Answered, Link, Outcome, Refused, Unreachable
+from agents.metrics_heartbeats import HeartbeatOutcome, Heartbeats
 from agents.node import Node
 from agents.plan import plan
-from controlplane.wire.agent_api import HeartbeatReply
+from controlplane.wire.agent_api import Heartbeat, HeartbeatReply
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -35,8 +36,10 @@ class Loop:
         self._identity = identity
         self._node = node
         self._news = asyncio.Event()
+        self.heartbeats = Heartbeats()
         self._failures = 0
         self._outcome_logged = ""
+        self._sent_at = 0.0
 
     def beat_now(self) -> None:
         self._news.set()
@@ -60,19 +63,26 @@ class Loop:
         """The seconds that the control plane asked to be left alone for."""
         await self._node.measure()
         told_of_death = self._node.is_dead
-        outcome = await self._link.heartbeat(self._identity.token, self._node.heartbeat)
+        outcome = await self._link.heartbeat(self._identity.token, self._heartbeat)
         if told_of_death:
             # Reported, or not to be reported now: either way coturn may start again.
             self._node.death_reported()
         self._failures = 0 if isinstance(outcome, Answered) else self._failures + 1
         self._log_change(outcome)
+        self.heartbeats.count(_slug(outcome))
         if isinstance(outcome, Answered):
+            self.heartbeats.answered(sent_at=self._sent_at, server_at=outcome.reply.server_at, now=time.time())
             await self._node.follow(plan(outcome.reply, self._node.local_state()))
         else:
             # With secrets on disk the relay serves without being told to.
             self._node.serve_what_is_there()
         self._node.note_heartbeat(_slug(outcome))
         return outcome.retry_after_seconds if isinstance(outcome, Unreachable) else None
+
+    def _heartbeat(self) -> Heartbeat:
+        heartbeat = self._node.heartbeat()
+        self._sent_at = heartbeat.sent_at
+        return heartbeat
 
     def _log_change(self, outcome: Outcome[HeartbeatReply]) -> None:
         """One line when the outcome becomes another, not one per heartbeat."""
@@ -88,7 +98,7 @@ class Loop:
         self._outcome_logged = slug
 
 
-def _slug(outcome: Outcome[HeartbeatReply]) -> str:
+def _slug(outcome: Outcome[HeartbeatReply]) -> HeartbeatOutcome:
     match outcome:
         case Answered():
             return "answered"

@@ -39,7 +39,7 @@ from agents.prober import Prober
 from agents.settings import AgentSettings
 from agents.status import Status, StatusFile
 from agents.usage.room import Usage
-from controlplane.wire.agent_api import Heartbeat, LeaveRequest, Listener, Load, LoadedSecret, secret_digest
+from controlplane.wire.agent_api import Capacity, Heartbeat, LeaveRequest, Listener, Load, LoadedSecret, secret_digest
 from controlplane.wire.redacted import Redacted
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -92,6 +92,24 @@ class Node:
     @property
     def interval_seconds(self) -> float:
         return self._state.interval_seconds
+
+    @property
+    def identity(self) -> Identity:
+        return self._who
+
+    @property
+    def capacity(self) -> Capacity:
+        return self._capacity
+
+    @property
+    def load(self) -> Load | None:
+        """As it was measured last; None before the first time."""
+        return self._load
+
+    @property
+    def counters(self) -> report.Sample | None:
+        """The host's, of the same moment."""
+        return self._meter.sample if self._meter is not None else None
 
     @property
     def is_dead(self) -> bool:

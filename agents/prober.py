@@ -60,6 +60,10 @@ class Prober:
             return None
         return all(result.ok for result in self._results.values())
 
+    def results(self) -> list[ListenerProbe]:
+        """The latest of each listener that has been probed."""
+        return [self._results[target.transport] for target in self.targets if target.transport in self._results]
+
     def coturn_changed(self, *, running: bool) -> None:
         """Results of a coturn that is gone say nothing good about the next one."""
         if running == self._running:

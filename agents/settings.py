@@ -218,6 +218,15 @@ class AgentSettings:
         shown="0 (any free one)",
         meaning="UDP port on RELAY_ADDRESS of the echo that the agent's own probes are relayed to.",
     )
+    metrics_host: str = _setting(
+        "METRICS_HOST",
+        parse.address,
+        default="127.0.0.1",
+        meaning="Address that serves /metrics, without a token: keep it private.",
+    )
+    metrics_port: int = _setting(
+        "METRICS_PORT", parse.port_or_any, default=0, shown="0 (none)", meaning="Port that serves /metrics for Prometheus."
+    )
     log_level: LogLevel = _setting(
         "LOG_LEVEL", parse.one_of("debug", "info", "warning", "error"), default="info", meaning="Least level that is logged."
     )
@@ -339,6 +348,8 @@ def _check_together(settings: AgentSettings) -> None:
         raise SettingsError(f"{PREFIX}TLS_PORT must differ from {PREFIX}PORT.")
     if settings.join_token is not None and settings.join_token_file is not None:
         raise SettingsError(f"{PREFIX}JOIN_TOKEN and {PREFIX}JOIN_TOKEN_FILE exclude each other.")
+    if settings.metrics_port in {settings.port, settings.tls_port, settings.cli_port}:
+        raise SettingsError(f"{PREFIX}METRICS_PORT must differ from {PREFIX}PORT, {PREFIX}TLS_PORT and {PREFIX}CLI_PORT.")
     if settings.relay_ports[0] <= settings.port <= settings.relay_ports[1]:
         raise SettingsError(f"{PREFIX}RELAY_PORTS must not contain {PREFIX}PORT ({settings.port}).")
     families = {ipaddress.ip_address(one).version for one in (settings.listen_address, settings.relay_address)}

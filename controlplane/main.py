@@ -18,6 +18,7 @@ from controlplane import __version__
 from controlplane.api.app import make_app
 from controlplane.api.fleet_events import event_frame
 from controlplane.api.http_protocol import EdgeProtocol
+from controlplane.api.probes import readiness_of
 from controlplane.api.services import Services
 from controlplane.background import background
 from controlplane.fleet.issue import Issue
@@ -109,16 +110,24 @@ async def _update_gauges(services: Services, shipper: Shipper, sharer: Placement
     while True:
         metrics.nodes.clear()
         metrics.eligible_nodes.clear()
+        metrics.region_utilisation.clear()
         for (region, health), count in keeper.view.health_counts().items():
             if count:
                 metrics.nodes.labels(region, health).set(count)
         for region, count in keeper.view.eligible_counts().items():
             metrics.eligible_nodes.labels(region).set(count)
+        for region, table in keeper.view.table.regions.items():
+            if table.size:
+                metrics.region_utilisation.labels(region).set(table.utilisation)
         if keeper.read_at is not None:
             metrics.view_age_seconds.set(loop.time() - keeper.read_at)
         metrics.view_held.set(keeper.view.table.held)
         metrics.placements_alone.set(sharer.alone)
         metrics.journal_backlog_bytes.set(services.journal.backlog_bytes)
+        metrics.journal_max_bytes.set(services.journal.max_bytes)
+        metrics.unready.set(not readiness_of(services).ready)
+        metrics.redis_unreachable.set(not keeper.seeing)
+        metrics.database_unreachable.set(services.directory.failing)
         metrics.journal_shipped.inc(shipper.shipped_records - shipped)
         metrics.journal_rejected.inc(shipper.rejected_records - rejected)
         shipped, rejected = shipper.shipped_records, shipper.rejected_records

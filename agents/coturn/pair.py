@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agents.coturn import x509
 from agents.coturn.x509 import Fields
-from agents.probe import trust
+from controlplane.turn.trust import trust
 
 MOST_BYTES = 2**20
 """Of a file: a chain has some ten kilobytes."""

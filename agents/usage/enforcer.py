@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from typing import get_args
 
 import structlog
 
@@ -72,6 +74,8 @@ class Enforcer:
         self._saving: asyncio.Task[None] | None = None
         self._failing = ""
         self._ending = False
+        self.cuts: Counter[CutReason] = Counter(dict.fromkeys(get_args(CutReason), 0))
+        """Allocations that it had coturn end, in this run of the agent."""
 
     @property
     def denied_up_to(self) -> int:
@@ -162,6 +166,7 @@ class Enforcer:
         if cut.reason == "revoked":
             self._hot_until = time.monotonic() + HOT_SECONDS
         if self._book.cut(cut.session_id, cut.reason):
+            self.cuts[cut.reason] += 1
             of = credential(cut.username)
             credential_id = of.id if of is not None else None
             log.info("allocation_cut", session_id=cut.session_id, credential_id=credential_id, reason=cut.reason)

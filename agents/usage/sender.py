@@ -95,7 +95,7 @@ class Sender:
             if not due and not ask:
                 if sums:
                     self._sums_at = time.monotonic() + SUMS_SECONDS
-                self.waiting = await self._disk.run(self._spool.waiting_count)
+                await self._count()
                 return None
             outcome = await self._link.usage(self._identity.token, UsageReport(allocations=due, ask=ask))
             match outcome:
@@ -107,10 +107,15 @@ class Sender:
                 case Refused(status=status, reason=reason):
                     self._say(f"refused {status}", "usage_refused", status=status, reason=reason)
                     if not await self._smaller(status, due):
+                        await self._count()
                         return self._failed(None)
                 case Unreachable(reason=reason, retry_after_seconds=seconds):
                     self._say("unreachable", "usage_not_sent", reason=reason)
+                    await self._count()
                     return self._failed(seconds)
+
+    async def _count(self) -> None:
+        self.waiting = await self._disk.run(self._spool.waiting_count)
 
     async def _answered(self, reply: UsageReply, told: list[AllocationReport]) -> None:
         self._failures = 0

@@ -6,6 +6,8 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 
+from controlplane import __version__
+
 
 class Metrics:
     """One registry per process. Counters that are hot are children looked up once."""
@@ -13,6 +15,8 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for every counter, which nothing here reads
         self.registry = CollectorRegistry()
+        self.build_info = Gauge("turnfleet_build_info", "Always 1, with the version.", ["version"], registry=self.registry)
+        self.build_info.labels(__version__).set(1)
         self.issues = Counter(
             "turnfleet_credentials_issued_total",
             "Credentials handed out, by region and by why that region.",
@@ -62,6 +66,19 @@ class Metrics:
         self.eligible_nodes = Gauge(
             "turnfleet_eligible_nodes", "Nodes that take new credentials, by region.", ["region"], registry=self.registry
         )
+        self.region_utilisation = Gauge(
+            "turnfleet_region_utilisation_ratio",
+            "How full the nodes of a region are with traffic, by their safe capacity.",
+            ["region"],
+            registry=self.registry,
+        )
+        self.unready = Gauge("turnfleet_unready", "1 while this process cannot issue.", registry=self.registry)
+        self.redis_unreachable = Gauge(
+            "turnfleet_redis_unreachable", "1 while Redis does not answer this process.", registry=self.registry
+        )
+        self.database_unreachable = Gauge(
+            "turnfleet_database_unreachable", "1 while PostgreSQL does not answer this process.", registry=self.registry
+        )
         self.view_age_seconds = Gauge(
             "turnfleet_view_age_seconds", "Time since the fleet was last read from Redis.", registry=self.registry
         )
@@ -73,6 +90,9 @@ class Metrics:
         )
         self.journal_backlog_bytes = Gauge(
             "turnfleet_journal_backlog_bytes", "Journalled and not yet in PostgreSQL.", registry=self.registry
+        )
+        self.journal_max_bytes = Gauge(
+            "turnfleet_journal_max_bytes", "How much the journal of this process may hold.", registry=self.registry
         )
         self.journal_shipped = Counter("turnfleet_journal_shipped_total", "Records shipped to PostgreSQL.", registry=self.registry)
         self.journal_rejected = Counter(
@@ -89,7 +109,7 @@ class Metrics:
         )
         self.leading = Gauge("turnfleet_jobs_leading", "1 while this process runs the jobs.", registry=self.registry)
         self.job_runs = Counter(
-            "turnfleet_job_runs_total", "Runs of jobs, by job and outcome.", ["job", "outcome"], registry=self.registry
+            "turnfleet_job_runs_total", "Runs of jobs, by job and outcome.", ["job_name", "outcome"], registry=self.registry
         )
         self.geoip_build_seconds = Gauge(
             "turnfleet_geoip_build_timestamp_seconds", "When the oldest GeoIP file in use was built.", registry=self.registry

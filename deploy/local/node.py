@@ -110,6 +110,7 @@ class LocalNode:
             "TLS_KEY": self._certificates.key,
             "RELAY_PORTS": self.ports.relay_range,
             "CLI_PORT": self.ports.cli,
+            "METRICS_PORT": self.ports.metrics,
             "ALLOW_LOOPBACK_PEERS": "true",
         }
         if self._join_token is not None:

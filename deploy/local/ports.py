@@ -6,7 +6,8 @@ A stack takes one contiguous block that starts at its base, so that several run 
     base + 1    metrics of the API         + 0             TURN over UDP and TCP
     base + 2    metrics of the jobs        + 1             TURN over TLS
     base + 3    Redis                      + 2             coturn's command line
-    base + 4    PostgreSQL                 + 10 … + 219    relay ports
+    base + 4    PostgreSQL                 + 3             metrics of the agent
+                                           + 10 … + 219    relay ports
 
 A stack of two nodes at the default base therefore holds 8080 … 8539.
 """
@@ -48,6 +49,7 @@ class NodePorts:
     turn: int
     tls: int
     cli: int
+    metrics: int
     relay_first: int
     relay_last: int
 
@@ -99,7 +101,12 @@ class PortPlan:
             raise IndexError(f"node {index} of {self.node_count}")
         first = self.base + HEAD_COUNT + NODE_COUNT * index
         return NodePorts(
-            turn=first, tls=first + 1, cli=first + 2, relay_first=first + RELAY_OFFSET, relay_last=first + NODE_COUNT - 1
+            turn=first,
+            tls=first + 1,
+            cli=first + 2,
+            metrics=first + 3,
+            relay_first=first + RELAY_OFFSET,
+            relay_last=first + NODE_COUNT - 1,
         )
 
     def taken(self) -> list[str]:
@@ -140,6 +147,7 @@ class PortPlan:
             yield (f"TURN of {name}", ports.turn, tcp)
             yield (f"TURN over TLS of {name}", ports.tls, tcp)
             yield (f"coturn's command line of {name}", ports.cli, tcp)
+            yield (f"metrics of the agent of {name}", ports.metrics, tcp)
             for port in range(ports.relay_first, ports.relay_last + 1):
                 yield (f"relay of {name}", port, udp)
 

@@ -185,6 +185,7 @@ class Stack:
             "host": HOST,
             "port": node.ports.turn,
             "tls_port": node.ports.tls,
+            "metrics_url": f"http://{HOST}:{node.ports.metrics}/metrics",
             "realm": status.get("realm"),
             "coturn_pid": node.coturn_pid,
             "agent_pid": node.agent.pid,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.settings import AgentSettings
-from agents.turn_client import TurnClient
+from controlplane.turn.client import TurnClient
 from tests.agents.certificates import DAY, MIDDLE, NOW, Files, Issued, issue, make_files
 from tests.agents.control_plane import ControlPlane, control_plane
 from tests.agents.places import LOOPBACK, eventually, free_port, make_settings

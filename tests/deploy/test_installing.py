@@ -64,6 +64,16 @@ async def test_the_line_undoes_that_apt_starts_services(bare_path: str, no_postg
     assert said.endswith(f": {APT_LINE}{DISABLED if has_systemd else ''}\n")
 
 
+async def test_promtool_comes_for_the_tests_and_the_daemon_beside_it_stays_off(bare_path: str, no_postgres: Sequence[str]) -> None:
+    stand_in(bare_path, "systemctl", "exit 1")
+    _, said = await entry("--no-install", "test", path=bare_path, within=no_postgres)
+    packages, _, disabled = said.partition(" && systemctl disable --now ")
+    assert "prometheus" in packages.split()
+    assert disabled == "redis-server postgresql coturn prometheus\n"
+    _, said = await entry("--no-install", "up", path=bare_path, within=no_postgres)
+    assert "prometheus" not in said
+
+
 async def test_a_plain_user_installs_with_a_sudo_that_asks_for_nothing(bare_path: str, no_postgres: Sequence[str]) -> None:
     stand_in(bare_path, "id", "echo 1000")
     stand_in(bare_path, "sudo", 'echo "sudo $*"')

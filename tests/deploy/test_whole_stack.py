@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -37,6 +38,7 @@ NODE_FIELDS = {
     "host": str,
     "port": int,
     "tls_port": int,
+    "metrics_url": str,
     "realm": str,
     "coturn_pid": int,
     "agent_pid": int,
@@ -157,6 +159,7 @@ def check_ready(place: Place) -> None:
         assert {name: type(value) for name, value in node.items()} == NODE_FIELDS
         assert psutil.Process(node["coturn_pid"]).name() == "turnserver"
         assert "agents" in psutil.Process(node["agent_pid"]).cmdline()
+        assert "\nturnfleet_agent_coturn_up 1.0\n" in httpx.get(node["metrics_url"], trust_env=False).text
     pids = ready["pids"]
     assert list(pids) == ["api", "jobs", "redis", "postgres"]
     for pid, program in ((pids["api"][0], "controlplane"), (pids["jobs"], "jobs"), (pids["postgres"], str(place.state))):
