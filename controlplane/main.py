@@ -38,6 +38,7 @@ from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
 from controlplane.flows.retention import Kept, Retention
 from controlplane.flows.revoke import RevocationKeeper, Revoker
+from controlplane.flows.rotate_secrets import SecretRotator
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.share_placements import PlacementSharer
 from controlplane.flows.token_uses import TokenUses
@@ -317,8 +318,11 @@ async def run_jobs(settings: Settings) -> None:
         retention = Retention(retention_store, kept)
         webhooks = WebhookSender(webhook_database, targets, webhook_secrets, metrics, epoch=epoch)
         drains = DrainKeeper(reader.database, reader.keeper, reader.directory, epoch=epoch)
+        days = settings.secret_rotation_days
+        every = timedelta(days=days) if days else None
+        rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
         return jobs_of_term(
-            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, epoch
+            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator, epoch
         )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)

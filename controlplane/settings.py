@@ -161,6 +161,11 @@ TABLE: dict[str, Setting] = {
         default="30",
         meaning="How long the fleet's events, what happened to nodes and regions, are kept, in days.",
     ),
+    "secret_rotation_days": Setting(
+        parse=_integer(0, 3650),
+        default="0",
+        meaning="How old a node's secret may become before it is rotated by itself, in days. 0: never.",
+    ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
 
@@ -190,6 +195,7 @@ class Settings:
     usage_retention_days: int
     audit_retention_days: int
     event_retention_days: int
+    secret_rotation_days: int
     log_level: str
 
 

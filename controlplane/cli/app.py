@@ -18,6 +18,7 @@ from controlplane.cli import (
     netcheck,
     node_intents,
     relay_test,
+    secret_rotation,
     subjects,
     tenants,
     tokens,
@@ -53,6 +54,7 @@ def make_cli(on_servers: Mapping[str, str], run_on_server: Callable[[list[str]],
     cli.add_typer(tenants.organization, name="organization")
     cli.add_typer(node_intents.node, name="node")
     cli.add_typer(fleet.fleet, name="fleet")
+    cli.add_typer(secret_rotation.secret, name="secret")
     cli.add_typer(events.events, name="events")
     command(cli, "audit")(fleet.audit)
     command(cli, "relay-test")(relay_test.relay_test)

@@ -21,6 +21,7 @@ from controlplane.wire.fleet_api import (
 )
 from controlplane.wire.ice_api import RegionView
 from controlplane.wire.probe_api import NodeProbeBody, NodeProbeView
+from controlplane.wire.rotation_api import RotateFleetBody, RotateNodeBody, RotationView, SecretView
 from controlplane.wire.tenants_api import AuditView
 
 RegionList = list[RegionView]
@@ -104,6 +105,28 @@ class Fleet(Group[Driver]):
     def undrain(node: str, *, reason: str = "") -> Call[NodeView]:
         """Put a draining or drained node into service again."""
         return _intent(node, "undrain", IntentBody(reason=reason))
+
+    @call
+    @staticmethod
+    def rotate_node_secret(node: str, *, emergency: bool = False, reason: str = "") -> Call[RotationView]:
+        """Give a node a new secret. With `emergency` the one so far is out at once, with every credential of it."""
+        body = RotateNodeBody(emergency=emergency, reason=reason)
+        return Call(
+            method="POST", path=f"/fleet/nodes/{part(node)}/secrets/rotate", body=body, read=json_of(RotationView), repeat="limited"
+        )
+
+    @call
+    @staticmethod
+    def rotate_secrets(*, region: str | None = None, emergency: bool = False, reason: str = "") -> Call[RotationView]:
+        """The same for every node of a region, or of the fleet."""
+        body = RotateFleetBody(region=region, emergency=emergency, reason=reason)
+        return Call(method="POST", path="/fleet/secrets/rotate", body=body, read=json_of(RotationView), repeat="limited")
+
+    @pages
+    @staticmethod
+    def secrets(*, region: str | None = None) -> Pages[SecretView]:
+        """Every node's secret versions by the node's name, and what each is for. Never what they are."""
+        return Pages(path="/fleet/secrets", item=SecretView, query={"region": region})
 
     @call
     @staticmethod

@@ -114,6 +114,14 @@ class Node:
     """While it is draining."""
     secret_versions: tuple[int, ...] = (1,)
     """Versions that may be signed with, or were."""
+    secret_staged_at: datetime | None = None
+    """When the newest of them was first wanted; None: when the node joined."""
+    secret_signing_since: datetime | None = None
+    """Since when the newest is known to sign, while there are older ones."""
+    rotation_wanted: bool = False
+    """Another rotation waits for this one's end."""
+    secret_floor: int = 1
+    """Older versions are not to be trusted any more."""
     token_sha256: bytes = b""
     joined_at: datetime | None = None
 

@@ -11,6 +11,7 @@ from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
 from controlplane.flows.revoke import RevocationKeeper
+from controlplane.flows.rotate_secrets import SecretRotator
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.sweep import Sweeper
 from controlplane.jobs.leader import Job
@@ -31,6 +32,7 @@ def jobs_of_term(
     conversion: ConversionLearner,
     retention: Retention,
     drains: DrainKeeper,
+    rotator: SecretRotator,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -46,6 +48,7 @@ def jobs_of_term(
         ("revocations", 1.0, revocations.enforce),
         ("tidy_revocations", 30.0, revocations.tidy),
         ("drains", 1.0, drains.advance),
+        ("rotation", 1.0, rotator.advance),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

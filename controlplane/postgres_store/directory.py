@@ -42,6 +42,10 @@ def node_of(row: Any) -> Node:
         intent_by=row["intent_by"],
         drain=drain,
         secret_versions=tuple(row["secret_versions"]),
+        secret_staged_at=row["secret_staged_at"],
+        secret_signing_since=row["secret_signing_since"],
+        rotation_wanted=row["rotation_wanted"],
+        secret_floor=row["secret_floor"],
         token_sha256=row["token_sha256"],
         joined_at=row["joined_at"],
     )

@@ -7,6 +7,7 @@ from enum import StrEnum
 import pytest
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
+from controlplane.fleet.rotation import VersionState
 from controlplane.fleet.selection import NodeReason, Reason, Refusal
 from controlplane.wire.probe_api import RelayFailure
 from controlplane.wire.problem import PROBLEMS
@@ -23,6 +24,7 @@ _PAGE = "docs/concepts.md"
         ("Ineligibility reasons", Ineligibility),
         ("Selection reasons", Reason),
         ("Node reasons", NodeReason),
+        ("States of a secret version", VersionState),
         ("Relay failures", RelayFailure),
     ],
 )
