@@ -113,7 +113,7 @@ async def takes_clients(api: RunningApi) -> bool:
 async def test_a_record_that_arrives_late_brings_its_version_back(
     world: tuple[RunningApi, SimulatedNode], database_url: str
 ) -> None:
-    api, node = world
+    _, node = world
     connection = await asyncpg.connect(database_url)
     try:
         # As if the rotation had ended, and a replica that was cut off all the while now ships what it signed.
