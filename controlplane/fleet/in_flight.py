@@ -11,6 +11,7 @@ All nodes at once, in arrays of (recent report, node). Times are monotonic secon
 from __future__ import annotations
 
 import zlib
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -106,7 +107,10 @@ class InFlight:
         self._reported_at = np.full(shape, NEVER)
         # Of bits per second, allocations, uses.
         self._shared = np.zeros((3, *shape))
-        self._own = np.zeros((3, *shape))
+        # The same memory twice: what a placement adds to is reached four times faster as a plain array.
+        self._flat = array("d", bytes(3 * REPORTS_KEPT * nodes * 8))
+        self._own = np.frombuffer(self._flat).reshape((3, *shape))
+        self._kind = REPORTS_KEPT * nodes
         self.retired_uses = np.zeros(nodes)
         """Uses that left the window of reports since the node last showed a new allocation."""
 
@@ -137,9 +141,10 @@ class InFlight:
 
     def place(self, node: int, bits_per_second: float, allocations: float, uses: float) -> None:
         """A placement of this replica."""
-        self._own[0, 0, node] += bits_per_second
-        self._own[1, 0, node] += allocations
-        self._own[2, 0, node] += uses
+        flat, kind = self._flat, self._kind
+        flat[node] += bits_per_second
+        flat[kind + node] += allocations
+        flat[2 * kind + node] += uses
 
     def unshared(self, limit: int) -> list[Increment]:
         """What this replica has placed and not shared yet, the newest first; at most `limit` of them."""
