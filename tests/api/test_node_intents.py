@@ -190,20 +190,26 @@ async def test_a_record_that_arrives_late_gives_the_secrets_back(database_url: s
         node = SimulatedNode(api, "spare-1", "spare")
         await node.bring_up()
         node.keep_beating()
-        # As if the node had been given to nobody, and everybody had been told long ago.
         connection = await asyncpg.connect(database_url)
-        await call(api, "spare-1", "drain", deadline_seconds=600)
-        await connection.execute("DELETE FROM node_expiries")
-        await connection.execute("UPDATE nodes SET intent_at = now() - interval '1 minute'")
 
-        async def holds(number: int) -> bool:
-            return len(node.secrets) == number
+        async def has_no_secret() -> bool:
+            # As if the node had been given to nobody: records may still be on their way.
+            await connection.execute("DELETE FROM node_expiries")
+            return node.secrets == {}
 
-        node.changes = {"load": node.heartbeat()["load"] | {"allocations": 1}}
-        await until(lambda: holds(0), what="its secret is withdrawn")
-        await connection.execute("INSERT INTO node_expiries VALUES ($1, 1, now() + interval '5 minutes')", UUID(node.node_id))
-        await connection.close()
-        await until(lambda: holds(1), what="it has its secret again")
+        async def has_it_again() -> bool:
+            return set(node.secrets) == {1}
+
+        try:
+            await call(api, "spare-1", "drain", deadline_seconds=600)
+            await connection.execute("UPDATE nodes SET intent_at = now() - interval '1 minute'")
+            node.changes = {"load": node.heartbeat()["load"] | {"allocations": 1}}
+            await until(has_no_secret, within_seconds=40)
+            late = "INSERT INTO node_expiries VALUES ($1, 1, now() + interval '5 minutes')"
+            await connection.execute(late, UUID(node.node_id))
+            await until(has_it_again, within_seconds=40)
+        finally:
+            await connection.close()
         assert (await api.node("spare-1"))["drain"]["phase"] == "waiting"
         await node.stop_beating()
 

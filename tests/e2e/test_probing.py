@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from deploy.local.stack import Stack
 from tests.cli.running_cli import Cli
-from tests.e2e.application import Application
+from tests.e2e.application import Application, server_of
 from tests.running_api import until
 
 NODES = ("eu-central-1", "us-east-1")
@@ -45,20 +45,21 @@ async def test_every_listener_of_every_node_relays_and_no_forbidden_peer_is_perm
 async def test_probes_are_nobodys_allocations(stack: Stack, application: Application) -> None:
     connection = await asyncpg.connect(stack.ready["database_url"])
 
-    async def allocations() -> int:
-        return int(await connection.fetchval("SELECT count(*) FROM allocations"))
-
-    async def one_more() -> bool:
-        return await allocations() > before
+    async def is_told() -> bool:
+        return await connection.fetchval("SELECT true FROM allocations WHERE credential_id = $1::uuid", credential_id) is not None
 
     try:
-        before = await allocations()
         for _ in range(3):
             await probe(stack, application, "eu-central-1")
         # The agent tells of allocations in their order: those of the probes would have come first.
-        await application.relay(await application.turn_server("udp", fixed_region="eu-central"))
-        await until(one_more, what="the application's allocation is told")
-        assert await allocations() == before + 1
+        answer = await application.issue(fixed_region="eu-central")
+        credential_id = answer.headers["x-credential-id"]
+        await application.relay(server_of(answer, "udp"))
+        await until(is_told, what="the application's allocation is told")
+        nobodys = (
+            "SELECT count(*) FROM allocations WHERE credential_id IS NULL OR credential_id NOT IN (SELECT id FROM credentials)"
+        )
+        assert await connection.fetchval(nobodys) == 0
         assert await connection.fetchval("SELECT count(*) FROM fleet_events WHERE kind = 'usage.foreign'") == 0
     finally:
         await connection.close()

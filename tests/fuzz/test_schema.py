@@ -27,9 +27,12 @@ _CHECKS = (
 cannot know which regions or rooms there are."""
 
 
-_OWN_BRANCH = ("patch_token", "rotate_token", "delete_token", "cordon_node", "drain_node", "forget_node")
-"""In a chain of calls these would end the token that the calls are made with, or take the only node out of service, so that issuing
-answers 503 as it should: they are tried by themselves."""
+_OWN_BRANCH = (
+    *("patch_token", "rotate_token", "delete_token"),
+    *("cordon_node", "drain_node", "forget_node", "rotate_node_secret", "rotate_secrets"),
+)
+"""In a chain of calls these would end the token that the calls are made with, or take the only node out of service (an emergency
+does so for a moment) and issuing would answer 503, as it should: they are tried by themselves."""
 
 
 _ENDLESS = ("--exclude-operation-id", "stream_fleet_events")
@@ -37,7 +40,7 @@ _ENDLESS = ("--exclude-operation-id", "stream_fleet_events")
 
 
 async def fuzz(api: RunningApi, folder: Path, *, token: str, examples: int, seed: int) -> int:
-    """All operations, the last six without the phase that follows links; the number of cases."""
+    """All operations, the last eight without the phase that follows links; the number of cases."""
     apart = [option for each in _OWN_BRANCH for option in ("--exclude-operation-id", each)]
     alone = [option for each in _OWN_BRANCH for option in ("--include-operation-id", each)]
     cases = await _run(api, folder, *apart, *_ENDLESS, token=token, examples=examples, seed=seed)

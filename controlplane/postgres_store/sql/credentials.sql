@@ -47,6 +47,7 @@ FROM (
     SELECT node_id, secret_version, to_timestamp(ceil(extract(epoch FROM max(expires_at)) / 15) * 15) AS latest_at
     FROM json_to_recordset(:batch::json) AS issue (expires_at timestamptz, node_ids uuid[], secret_versions integer[])
     CROSS JOIN LATERAL unnest(node_ids, secret_versions) AS signed (node_id, secret_version)
+    WHERE node_id IS NOT NULL AND secret_version IS NOT NULL
     GROUP BY node_id, secret_version
 ) AS batch
 LEFT JOIN node_expiries known USING (node_id, secret_version)

@@ -29,7 +29,7 @@ CREATE TABLE node_expiries (
 INSERT INTO node_expiries (node_id, secret_version, latest_at)
 SELECT node_id, secret_version, max(expires_at)
 FROM credentials CROSS JOIN LATERAL unnest(node_ids, secret_versions) AS signed (node_id, secret_version)
-WHERE expires_at > now() GROUP BY node_id, secret_version;
+WHERE expires_at > now() AND node_id IS NOT NULL AND secret_version IS NOT NULL GROUP BY node_id, secret_version;
 """
 
 
