@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -90,8 +91,10 @@ class RelayingFleet:
 
         await until(known, what=f"the drain is {phase}")
 
-    async def records(self) -> int:
-        answer = await self.api.client.get("/api/v1/credentials?limit=500", headers=self.api.bearer("project"))
+    async def records(self, since: datetime) -> int:
+        """Of what was issued since then: records of what was issued before may still be on their way."""
+        query = {"limit": "500", "from": since.isoformat()}
+        answer = await self.api.client.get("/api/v1/credentials", headers=self.api.bearer("project"), params=query)
         return len(json.loads(answer.content)["items"])
 
 
