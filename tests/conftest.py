@@ -28,8 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What shares a module's or a package's fixtures runs in one process when there are several."""
+    """What shares a module's or a package's fixtures, or the lock of what deploy/dev installs, runs in one process of several."""
     as_one = {item.path.parent for item in items if "package_database_url" in getattr(item, "fixturenames", ())}
+    as_one.add(config.rootpath / "tests" / "deploy")
     for item in items:
         place = item.path.parent if item.path.parent in as_one else item.path
         item.add_marker(pytest.mark.xdist_group(str(place.relative_to(config.rootpath))))

@@ -14,7 +14,7 @@ from controlplane.api.describe import described
 from controlplane.api.fleet import find_node
 from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
-from controlplane.fleet.rotation import state_of
+from controlplane.fleet.rotation import needed_until, state_of
 from controlplane.fleet.view import NodeState
 from controlplane.postgres_store.rotation import ask_for_rotation, version_expiries
 from controlplane.wire.rotation_api import (
@@ -110,8 +110,16 @@ async def _rotate(
         actor=actor_of(request),
     )
     await services.directory.refresh()
-    queued = sum(each.queued for each in asked)
-    return answer(RotationView(nodes=len(asked), staged=len(asked) - queued, queued=queued), status=202)
+    queued = [each.node_id for each in asked if each.queued]
+    expiries = await version_expiries(services.database, queued) if queued else {}
+    nodes = services.keeper.view.nodes
+    ends = [
+        until
+        for each in queued
+        if each in nodes and (until := needed_until(nodes[each], expiries=expiries.get(each, {}))) is not None
+    ]
+    made = RotationView(nodes=len(asked), staged=len(asked) - len(queued), queued=len(queued), queued_until=max(ends, default=None))
+    return answer(made, status=202)
 
 
 def _view(state: NodeState, expiries: dict[int, datetime], now: datetime) -> SecretView:

@@ -9,6 +9,7 @@ import typer
 from controlplane.cli.command import Limit, Yes, command, group
 from controlplane.cli.exit_codes import RefusedHereError
 from controlplane.cli.session import Session, note
+from controlplane.cli.words import say
 from controlplane.client.fleet import Fleet
 from controlplane.wire.rotation_api import RotationView
 
@@ -48,4 +49,8 @@ def rotate(
 
 def _show(asked: RotationView) -> None:
     said = f"{asked.staged} of {asked.nodes} nodes get a new secret now"
-    note(f"{said}; {asked.queued} when their last rotation has ended." if asked.queued else f"{said}.")
+    if not asked.queued:
+        note(f"{said}.")
+        return
+    until = "" if asked.queued_until is None else f", not before {say('queued_until', asked.queued_until)}"
+    note(f"{said}; {asked.queued} when their last rotation has ended{until}.")

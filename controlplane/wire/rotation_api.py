@@ -31,6 +31,8 @@ class RotationView(Struct, frozen=True, kw_only=True):
     """A new version is on its way to so many of them."""
     queued: Count
     """Of so many the last rotation has not ended: theirs begins when it has."""
+    queued_until: datetime | None
+    """When the last credential of those older versions expires; None: nothing is queued, or nothing was signed with them."""
 
 
 class SecretQuery(Struct, frozen=True, kw_only=True):

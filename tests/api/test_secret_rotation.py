@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ async def signed_with(api: RunningApi, node: SimulatedNode) -> int:
 async def test_a_new_version_is_staged_signs_and_the_old_one_retires(world: tuple[RunningApi, SimulatedNode]) -> None:
     api, node = world
     assert await versions(api) == {1: "signing"}
-    assert (await rotate(api)).json() == {"nodes": 1, "staged": 1, "queued": 0}
+    assert (await rotate(api)).json() == {"nodes": 1, "staged": 1, "queued": 0, "queued_until": None}
     refused = 0
 
     async def signs_with_the_new_one() -> bool:
@@ -69,7 +70,9 @@ async def test_a_new_version_is_staged_signs_and_the_old_one_retires(world: tupl
     assert await versions(api) == {1: "verifying", 2: "signing"}
     assert set(node.secrets) == {1, 2}
     # Asked for again meanwhile.
-    assert (await rotate(api, "/secrets/rotate", region="eu-central")).json() == {"nodes": 1, "staged": 0, "queued": 1}
+    asked = (await rotate(api, "/secrets/rotate", region="eu-central")).json()
+    assert (asked["nodes"], asked["staged"], asked["queued"]) == (1, 0, 1)
+    assert 0 < datetime.fromisoformat(asked["queued_until"]).timestamp() - time.time() < 60
 
     async def has_gone_on() -> bool:
         nonlocal refused

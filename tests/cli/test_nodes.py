@@ -48,3 +48,16 @@ async def test_a_node_is_cordoned_drained_and_put_back(operator: Cli, used: Used
     assert "eu-2 is active." in (await operator("node", "undrain", "eu-2")).err
     await node.stop_beating()
     assert (await operator("node", "forget", "eu-2", "--force", "--yes")).status == 0
+
+
+async def test_secrets_are_rotated_and_looked_at(operator: Cli, used: Used) -> None:
+    assert (await operator("secret", "rotate")).status == 2
+    assert (await operator("secret", "rotate", "--node", "eu-1", "--all")).status == 2
+    assert (await operator("secret", "rotate", "--node", "eu-1", "--emergency")).status == 2
+    assert (await operator("secret", "rotate", "--node", "nobody")).status == 4
+    rotated = await operator("secret", "rotate", "--region", "eu-central", "--reason", "a drill")
+    assert (rotated.status, rotated.out) == (0, "")
+    assert rotated.err.startswith(("1 of 1 nodes get a new secret now", "0 of 1 nodes get a new secret now; 1 when"))
+    (told,) = (await operator("secret", "status", "--json")).json_lines()
+    assert len(told["versions"]) == 2
+    assert "eu-1" in (await operator("secret", "status", COLUMNS="100")).out
