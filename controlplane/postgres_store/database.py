@@ -16,7 +16,7 @@ from controlplane.postgres_store.errors import ConflictError, DatabaseUnavailabl
 queries: Any = aiosql.from_path(Path(__file__).parent / "sql", "asyncpg", mandatory_parameters=False)
 """All named queries of sql/*.sql."""
 
-_UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+UNAVAILABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Whatever PostgreSQL or the driver refuses with (away, full, locked, another password, not migrated yet): for whoever waits
 for an answer it is the same, the message says which, and none of it may end a process that can issue without PostgreSQL."""
 
@@ -75,7 +75,7 @@ class Database:
                 yield connection
         except (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError) as error:
             raise ConflictError(str(error)) from error
-        except _UNAVAILABLE as error:
+        except UNAVAILABLE as error:
             raise DatabaseUnavailableError(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
     @asynccontextmanager

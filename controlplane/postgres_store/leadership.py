@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from controlplane.postgres_store.database import queries
+from controlplane.postgres_store.database import UNAVAILABLE, queries
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 
 _LOCK = 0x6C656164
@@ -49,7 +49,7 @@ class Leadership:
                 # A frozen leader that stopped between two messages of one statement: none of PostgreSQL's time-outs ends that.
                 await queries.end_silent_transactions(self._connection, silent_seconds=SESSION_TIMEOUT_SECONDS)
                 raise
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except UNAVAILABLE as error:
             await self.resign()
             raise DatabaseUnavailableError(f"PostgreSQL: {type(error).__name__}: {error}") from error
         return True
@@ -60,7 +60,7 @@ class Leadership:
             return False
         try:
             await self._connection.execute("SELECT 1")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except UNAVAILABLE:
             await self.resign()
             return False
         return True

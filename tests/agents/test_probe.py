@@ -97,7 +97,7 @@ async def test_a_silent_echo_is_told(folder: Path) -> None:
 
 
 async def test_no_relay_port_left_is_told_as_508(folder: Path) -> None:
-    settings = make_settings(folder, relay_ports=(15000, 15001), total_quota=10)
+    settings = make_settings(folder, relay_ports=(4990, 4991), total_quota=10)
     async with relay(settings) as one:
         clients = [await allocated(one) for _ in range(2)]
         result = await probed(one, prober.targets(settings)[0])

@@ -354,7 +354,7 @@ async def test_sigterm_ends_the_program_with_zero(folder: Path) -> None:
             "TURNFLEET_AGENT_ALLOW_LOOPBACK_PEERS": "true",
             "TURNFLEET_AGENT_PORT": str(settings.port),
             "TURNFLEET_AGENT_CLI_PORT": str(settings.cli_port),
-            "TURNFLEET_AGENT_RELAY_PORTS": "15000-15999",
+            "TURNFLEET_AGENT_RELAY_PORTS": "{}-{}".format(*settings.relay_ports),
         }
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "agents", "run", env=environment, stderr=asyncio.subprocess.PIPE
