@@ -83,7 +83,7 @@ class _FleetReader:
         # Of its own: however many wait for the others, what was changed or deleted elsewhere is in effect within a second.
         self.following = Database(settings.database_url, connections=1)
         self.live = LiveState.connect(settings.redis_url)
-        self.keeper = FleetKeeper(self.live, Policy())
+        self.keeper = FleetKeeper(self.live, Policy(cpu_limit_ratio=settings.node_cpu_limit_percent / 100))
         self.lookups = Database(settings.database_url, connections=2)
         self.directory = Directory(self.following, self.lookups, fleet_changed=self._fleet_changed, tenants_changed=tenants_changed)
 

@@ -166,6 +166,11 @@ TABLE: dict[str, Setting] = {
         default="0",
         meaning="How old a node's secret may become before it is rotated by itself, in days. 0: never.",
     ),
+    "node_cpu_limit_percent": Setting(
+        parse=_integer(10, 1000),
+        default="85",
+        meaning="How busy a relay host's CPU may be, in percent of its cores, before it counts as full. 1000: never.",
+    ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
 
@@ -196,6 +201,7 @@ class Settings:
     audit_retention_days: int
     event_retention_days: int
     secret_rotation_days: int
+    node_cpu_limit_percent: int
     log_level: str
 
 

@@ -20,11 +20,18 @@ class JobsProcess:
         self._metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
 
     async def leads(self) -> bool:
+        return "turnfleet_jobs_leading 1.0" in await self._metrics()
+
+    async def answers(self) -> bool:
+        """It runs, and may be a candidate."""
+        return bool(await self._metrics())
+
+    async def _metrics(self) -> str:
         try:
             async with httpx.AsyncClient(trust_env=False) as client:
-                return "turnfleet_jobs_leading 1.0" in (await client.get(self._metrics_url)).text
+                return (await client.get(self._metrics_url)).text
         except httpx.TransportError:
-            return False
+            return ""
 
 
 @asynccontextmanager

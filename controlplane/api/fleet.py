@@ -35,6 +35,7 @@ from controlplane.wire.fleet_api import (
     Totals,
     is_slug,
 )
+from controlplane.wire.rotation_api import SecretQuery
 
 _WORST_SHOWN = 10
 
@@ -121,14 +122,7 @@ async def put_fleet_region(request: Request[Any, Any, Any], slug: FromPath[str])
 )
 async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
     services, query = services_of(request), read_query(request, NodeQuery)
-    after = decode_cursor(query.cursor, str) or ""
-    found = [
-        state
-        for state in sorted(services.keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)
-        if (query.region is None or state.node.region == query.region)
-        and (query.health is None or state.verdict.health == query.health)
-        and state.node.name > after
-    ]
+    found = [state for state in nodes_by_name(services, query) if query.health is None or state.verdict.health == query.health]
     page, next_cursor = page_of(found, limit=query.limit, key=lambda state: state.node.name)
     now = services.directory.database_now()
     return answer(NodeList(items=[to_node_view(state, now=now) for state in page], next_cursor=next_cursor))
@@ -186,6 +180,16 @@ def find_node(services: Services, id_or_name: str) -> Node:
     if node is None:
         raise ProblemError("not_found", "There is no node of that id or name.")
     return node
+
+
+def nodes_by_name(services: Services, query: NodeQuery | SecretQuery) -> list[NodeState]:
+    """Those of the query's region, from its cursor on. Raises ProblemError."""
+    after = decode_cursor(query.cursor, str) or ""
+    return [
+        state
+        for state in sorted(services.keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)
+        if (query.region is None or state.node.region == query.region) and state.node.name > after
+    ]
 
 
 def _regions(services: Services, states: list[NodeState]) -> list[FleetRegionView]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +10,8 @@ from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, decode_json, read_query, require_scope, services_of
 from controlplane.api.describe import described
-from controlplane.api.fleet import find_node
-from controlplane.api.paging import decode_cursor, page_of
+from controlplane.api.fleet import find_node, nodes_by_name
+from controlplane.api.paging import page_of
 from controlplane.api.problems import ProblemError
 from controlplane.fleet.rotation import needed_until, state_of
 from controlplane.fleet.view import NodeState
@@ -42,13 +41,7 @@ from controlplane.wire.rotation_api import (
 )
 async def list_secrets(request: Request[Any, Any, Any]) -> Response[bytes]:
     services, query = services_of(request), read_query(request, SecretQuery)
-    after = decode_cursor(query.cursor, str) or ""
-    found = [
-        state
-        for state in sorted(services.keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)
-        if (query.region is None or state.node.region == query.region) and state.node.name > after
-    ]
-    page, next_cursor = page_of(found, limit=query.limit, key=lambda state: state.node.name)
+    page, next_cursor = page_of(nodes_by_name(services, query), limit=query.limit, key=lambda state: state.node.name)
     expiries = await version_expiries(services.database, [state.node.node_id for state in page])
     now = services.directory.database_now()
     items = [_view(state, expiries.get(state.node.node_id, {}), now) for state in page]

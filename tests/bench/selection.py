@@ -62,7 +62,7 @@ def make_scenarios(*, quick: bool) -> dict[str, tuple[Scenario, int]]:
         "death 100": (scenarios.silent_death(100), 6),
         "join 20": (scenarios.new_node(20), 20),
         "join 100": (scenarios.new_node(100), 6),
-        "lost reports 20": (scenarios.lost_reports(20), 10),
+        "lost reports 20": (scenarios.lost_reports(20), 30),
         "spill 40": (scenarios.spill(40), 1),
     }
     if quick:

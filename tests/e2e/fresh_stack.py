@@ -12,6 +12,9 @@ from deploy.local.layout import StackOptions
 from deploy.local.ports import reserve_ports
 from deploy.local.stack import Stack, running_stack
 
+CPU_DOES_NOT_COUNT = {"TURNFLEET_NODE_CPU_LIMIT_PERCENT": "1000"}
+"""The machine is busy with tests, not with relaying: its relays would be full."""
+
 
 @asynccontextmanager
 async def fresh_stack(environment: Mapping[str, str] | None = None, **size: Any) -> AsyncIterator[Stack]:
@@ -22,7 +25,12 @@ async def fresh_stack(environment: Mapping[str, str] | None = None, **size: Any)
         state.chmod(0o755)  # noqa: ASYNC240 - before the loop has anything else to do
         with reserve_ports(StackOptions(state=state, **size).ports.count) as ports:
             options = StackOptions(
-                state=state, port_base=ports.base, durable=False, restart=False, environment=dict(environment or {}), **size
+                state=state,
+                port_base=ports.base,
+                durable=False,
+                restart=False,
+                environment=CPU_DOES_NOT_COUNT | dict(environment or {}),
+                **size,
             )
             async with running_stack(options) as running:
                 yield running

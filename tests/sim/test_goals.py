@@ -81,6 +81,7 @@ def test_a_flash_crowd_is_placed_nearly_as_an_oracle_would() -> None:
     assert reached(found), found
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("policy", "conversion"),
     [
