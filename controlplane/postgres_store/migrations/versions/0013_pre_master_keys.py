@@ -1,0 +1,19 @@
+"""Which master key a node's secrets come from."""
+
+from __future__ import annotations
+
+from controlplane.postgres_store.migrations.script import run_script
+
+revision = "0013"
+down_revision = "0012"
+
+_STATEMENTS = """
+"""
+
+
+def upgrade() -> None:
+    run_script(_STATEMENTS)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("turnfleet does not migrate backwards: restore a backup.")
