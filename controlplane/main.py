@@ -30,6 +30,7 @@ from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.keep_history import HistoryKeeper
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
@@ -305,6 +306,8 @@ async def run_jobs(settings: Settings) -> None:
     targets = Targets(settings.webhook_private_targets)
     webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
 
+    # Of 10,000 nodes there is much to write at once, and the sweep must not wait for it.
+    history_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
     retention_store = retention_database(settings.database_url)
     kept = Kept(
         records=timedelta(days=settings.record_retention_days),
@@ -312,6 +315,7 @@ async def run_jobs(settings: Settings) -> None:
         usage=timedelta(days=settings.usage_retention_days),
         audit=timedelta(days=settings.audit_retention_days),
         events=timedelta(days=settings.event_retention_days),
+        history=timedelta(days=settings.history_retention_days),
     )
 
     def jobs_of(epoch: int) -> list[Job]:
@@ -321,8 +325,20 @@ async def run_jobs(settings: Settings) -> None:
         days = settings.secret_rotation_days
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
+        history = HistoryKeeper(history_database, reader.keeper, reader.directory, epoch=epoch)
         return jobs_of_term(
-            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator, epoch
+            reader.database,
+            reader.keeper,
+            metrics,
+            webhooks,
+            revocations,
+            quotas,
+            conversion,
+            retention,
+            drains,
+            rotator,
+            history,
+            epoch,
         )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
@@ -336,7 +352,7 @@ async def run_jobs(settings: Settings) -> None:
     targets.close()
     for store in (sharer, reached_quotas, conversion_store):
         await store.close()
-    for database in (retention_store, webhook_database, learning_database, revocation_database):
+    for database in (retention_store, history_database, webhook_database, learning_database, revocation_database):
         await database.close()
     await reader.close()
     log.info("jobs_stopped")

@@ -161,6 +161,11 @@ TABLE: dict[str, Setting] = {
         default="30",
         meaning="How long the fleet's events, what happened to nodes and regions, are kept, in days.",
     ),
+    "history_retention_days": Setting(
+        parse=_integer(2, 400),
+        default="30",
+        meaning="How long the history of nodes and regions, what they carried and how they were, is kept for charts, in days.",
+    ),
     "secret_rotation_days": Setting(
         parse=_integer(0, 3650),
         default="0",
@@ -195,6 +200,7 @@ class Settings:
     usage_retention_days: int
     audit_retention_days: int
     event_retention_days: int
+    history_retention_days: int
     secret_rotation_days: int
     log_level: str
 

@@ -9,7 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from controlplane.api import audit, fleet_events, organizations, projects, tokens
+from controlplane.api import audit, fleet_events, fleet_history, organizations, projects, tokens
 from controlplane.api.agent_usage import report_usage
 from controlplane.api.agents import join, leave, make_heartbeat_route
 from controlplane.api.allocations import list_allocations
@@ -82,6 +82,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         *tokens.ROUTES,
         *audit.ROUTES,
         *fleet_events.ROUTES,
+        *fleet_history.ROUTES,
         create_webhook,
         list_webhooks,
         show_webhook,

@@ -73,7 +73,7 @@ async def list_fleet_events(request: Request[Any, Any, Any]) -> Response[bytes]:
         rows=query.limit + 1,
     )
     page, next_cursor = page_of(found, limit=query.limit, key=lambda each: (each.id,))
-    return answer(FleetEventList(items=[_to_view(each) for each in page], next_cursor=next_cursor))
+    return answer(FleetEventList(items=[to_event_view(each) for each in page], next_cursor=next_cursor))
 
 
 @get(
@@ -138,7 +138,7 @@ async def _until_gone(receive: Receive, stream: EventStream) -> None:
 
 def event_frame(event: LoggedEvent) -> bytes:
     """An event as it is sent. JSON has no line ends of its own."""
-    return b"id: %d\ndata: %b\n\n" % (event.id, _encoder.encode(_to_view(event)))
+    return b"id: %d\ndata: %b\n\n" % (event.id, _encoder.encode(to_event_view(event)))
 
 
 def _place(stream: EventStream, *, first: bytes) -> bytes:
@@ -183,7 +183,7 @@ def _node_id(services: Services, named: str) -> UUID | None:
         return None
 
 
-def _to_view(event: LoggedEvent) -> FleetEventView:
+def to_event_view(event: LoggedEvent) -> FleetEventView:
     return FleetEventView(
         id=event.id,
         happened_at=event.happened_at,
