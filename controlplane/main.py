@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -64,6 +65,9 @@ from controlplane.redis_store.quotas import ReachedQuotas
 from controlplane.redis_store.rate_limits import RateLimits
 from controlplane.settings import Settings
 from controlplane.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from controlplane.telemetry.tracing import Tracing
 
 _KEEP_ALIVE_SECONDS = 75
 """uvicorn's 5 s would close the agents' connections between two heartbeats."""
@@ -158,6 +162,15 @@ def _credential_sink(database: Database) -> Callable[[Sequence[Issue]], Awaitabl
     return sink
 
 
+def _tracing_of(settings: Settings) -> Tracing | None:
+    """Loaded only where it is wanted. Raises ModuleNotFoundError."""
+    if not settings.tracing:
+        return None
+    from controlplane.telemetry.tracing import Tracing
+
+    return Tracing()
+
+
 class _Server(uvicorn.Server):
     """Ends the live streams first: it waits for every answer that is under way, and theirs would take minutes."""
 
@@ -171,7 +184,9 @@ class _Server(uvicorn.Server):
 
 
 async def serve_api(settings: Settings) -> None:
-    """One API process, until SIGTERM or SIGINT. Raises GeoipFileError or OSError when it cannot begin."""
+    """One API process, until SIGTERM or SIGINT. Raises GeoipFileError, OSError or ModuleNotFoundError when it cannot begin."""
+
+    tracing = _tracing_of(settings)
 
     async def tenants_changed() -> None:
         await authenticator.confirm()
@@ -222,7 +237,7 @@ async def serve_api(settings: Settings) -> None:
     )
     server = _Server(
         uvicorn.Config(
-            make_app(services),
+            make_app(services, around=None if tracing is None else tracing.around),
             host=settings.api_host,
             port=settings.api_port,
             http=EdgeProtocol,
@@ -272,6 +287,8 @@ async def serve_api(settings: Settings) -> None:
     drained = await shipper.drain()
     journal.release(remove=drained)
     targets.close()
+    if tracing is not None:
+        await tracing.close()
     log.info("api_stopped", journal_shipped=drained)
     for each in (
         services.limiter,

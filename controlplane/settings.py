@@ -54,6 +54,12 @@ def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ValueError("addresses or networks in CIDR form, separated by commas") from error
 
 
+def _switch(text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ValueError("on or off")
+    return text == "on"
+
+
 def _level(value: str) -> str:
     if value.lower() not in {"debug", "info", "warning", "error"}:
         raise ValueError("debug, info, warning or error")
@@ -171,6 +177,11 @@ TABLE: dict[str, Setting] = {
         default="0",
         meaning="How old a node's secret may become before it is rotated by itself, in days. 0: never.",
     ),
+    "tracing": Setting(
+        parse=_switch,
+        default="off",
+        meaning="on: send OpenTelemetry traces of requests, as OTEL_EXPORTER_OTLP_ENDPOINT and the like say. Needs the extra otel.",
+    ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
 
@@ -202,6 +213,7 @@ class Settings:
     event_retention_days: int
     history_retention_days: int
     secret_rotation_days: int
+    tracing: bool
     log_level: str
 
 

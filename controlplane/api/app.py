@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from litestar import Litestar
@@ -128,5 +129,7 @@ def make_litestar(services: Services) -> Litestar:
     )
 
 
-def make_app(services: Services) -> ASGIApp:
-    return with_request_id(make_litestar(services))
+def make_app(services: Services, *, around: Callable[[ASGIApp], ASGIApp] | None = None) -> ASGIApp:
+    """With what is around every request. `around` is for tracing."""
+    app = cast("ASGIApp", make_litestar(services))
+    return with_request_id(app if around is None else around(app))

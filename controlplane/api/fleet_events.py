@@ -118,10 +118,8 @@ class _Sending:
         stream = self._stream
         stream.abort = aborter(scope)
         self._services.metrics.event_streams.set(self._services.events.streams)
-        beside = (
-            asyncio.create_task(_until_gone(receive, stream)),
-            asyncio.create_task(_while_allowed(self._services, self._principal, stream)),
-        )
+        leaving = asyncio.create_task(_until_gone(receive, stream))
+        allowed = asyncio.create_task(_while_allowed(self._services, self._principal, stream))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             frames = b"" if stream.ended else _place(stream, first=_RETRY)
@@ -133,8 +131,8 @@ class _Sending:
             await send({"type": "http.response.body", "body": frames + _last_words(stream), "more_body": False})
         finally:
             self._services.events.close(stream)
-            for task in beside:
-                task.cancel()
+            leaving.cancel()
+            allowed.cancel()
             self._services.metrics.event_streams.set(self._services.events.streams)
 
 

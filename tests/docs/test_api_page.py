@@ -11,7 +11,17 @@ import pytest
 
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
-from controlplane.wire import agent_api, events_api, fleet_api, history_api, ice_api, probe_api, records_api, rotation_api, tenants_api
+from controlplane.wire import (
+    agent_api,
+    events_api,
+    fleet_api,
+    history_api,
+    ice_api,
+    probe_api,
+    records_api,
+    rotation_api,
+    tenants_api,
+)
 from tests.docs.pages import DOCS, fenced, headings, is_documented, page, pages
 
 _PAGE = "docs/reference/api.md"
