@@ -65,7 +65,7 @@ async def api(module_database_url: str, redis: Any, tmp_path_factory: pytest.Tem
         yield api
 
 
-async def ask(api: RunningApi, path: str, status: int = 200, **query: str) -> dict[str, Any]:
+async def ask(api: RunningApi, path: str, query: dict[str, str] | None = None, *, status: int = 200) -> dict[str, Any]:
     answer = await api.client.get(f"/api/v1/fleet/{path}/history", headers=api.bearer("operator"), params=query)
     assert answer.status_code == status, answer.text
     return dict(answer.json())
@@ -89,7 +89,7 @@ async def test_points_gaps_and_what_happened_in_between(api: RunningApi) -> None
         node["node_id"], minute - 29 * MINUTE,
     )  # fmt: skip
     await connection.close()
-    found = await ask(api, "nodes/eu-1", **{"from": (minute - 31 * MINUTE).isoformat(), "to": (minute - 20 * MINUTE).isoformat()})
+    found = await ask(api, "nodes/eu-1", {"from": (minute - 31 * MINUTE).isoformat(), "to": (minute - 20 * MINUTE).isoformat()})
     assert (found["node_id"], found["step_seconds"]) == (node["node_id"], 60)
     assert [(each["health"], each["receive_bits_per_second"]) for each in found["points"]] == [("up", 1e6), ("down", None)]
     assert [each["became"] for each in found["events"]] == ["1", "2", "3"]
@@ -114,4 +114,4 @@ async def test_points_gaps_and_what_happened_in_between(api: RunningApi) -> None
     ],
 )
 async def test_what_cannot_be_asked(api: RunningApi, path: str, query: dict[str, str], status: int) -> None:
-    await ask(api, path, status, **query)
+    await ask(api, path, query, status=status)
