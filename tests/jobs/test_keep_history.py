@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from controlplane.postgres_store.retention import retention_database
 from tests.bench._big_fleet import make_nodes, make_regions, make_view
 from tests.databases import PatientDatabase
 from tests.jobs.test_retention import KEPT
+from tests.running_api import SimulatedNode, running_api, until
+from tests.running_jobs import jobs_process
 
 TEN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 MINUTE = timedelta(minutes=1)
@@ -190,3 +193,37 @@ async def test_old_days_of_history_are_dropped(world: World) -> None:
         ("node_ten_minutes", 29),
         ("region_minutes", 3),
     }
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)
+async def test_the_running_jobs_keep_minutes_whoever_leads(database_url: str, redis_url: str, folder: Path) -> None:
+    async with running_api(database_url, redis_url, folder) as api, jobs_process(api) as one, jobs_process(api) as two:
+        await api.put_region("eu-central")
+        node = SimulatedNode(api, "eu-1", "eu-central")
+        await node.bring_up()
+        node.keep_beating()
+
+        async def points(path: str) -> list[dict[str, Any]]:
+            answer = await api.client.get(
+                f"/api/v1/fleet/{path}/history?from={TEN.isoformat()[:-6]}Z", headers=api.bearer("operator")
+            )
+            assert answer.status_code == 200, answer.text
+            return list(answer.json()["points"])
+
+        async def some() -> bool:
+            return len(await points("nodes/eu-1")) >= 1 and len(await points("regions/eu-central")) >= 1
+
+        await until(some, within_seconds=90, what="the first minute is kept")
+        leader = one if await one.leads() else two
+        leader.process.kill()
+        known = len(await points("nodes/eu-1"))
+
+        async def more() -> bool:
+            return len(await points("nodes/eu-1")) >= known + 2
+
+        await until(more, within_seconds=170, what="the next leader keeps on")
+        found = await points("nodes/eu-1")
+        assert {(each["health"], each["intent"]) for each in found[1:]} == {("up", "active")}
+        assert len({each["at"] for each in found}) == len(found)
+        await node.stop_beating()
