@@ -52,6 +52,11 @@ def serve() -> None:
     except GeoipFileError as error:
         typer.echo(f"turnfleet: {error}", err=True)
         raise typer.Exit(2) from None
+    except ModuleNotFoundError as error:
+        if not settings.tracing or not (error.name or "").startswith("opentelemetry"):
+            raise
+        typer.echo("turnfleet: TURNFLEET_TRACING needs its extra: pip install 'turnfleet[server,otel]'", err=True)
+        raise typer.Exit(2) from None
     except OSError as error:
         typer.echo(f"turnfleet: {error}", err=True)
         raise typer.Exit(1) from None

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -30,6 +31,7 @@ from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.keep_history import HistoryKeeper
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
@@ -63,6 +65,9 @@ from controlplane.redis_store.quotas import ReachedQuotas
 from controlplane.redis_store.rate_limits import RateLimits
 from controlplane.settings import Settings
 from controlplane.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from controlplane.telemetry.tracing import Tracing
 
 _KEEP_ALIVE_SECONDS = 75
 """uvicorn's 5 s would close the agents' connections between two heartbeats."""
@@ -157,6 +162,15 @@ def _credential_sink(database: Database) -> Callable[[Sequence[Issue]], Awaitabl
     return sink
 
 
+def _tracing_of(settings: Settings) -> Tracing | None:
+    """Loaded only where it is wanted. Raises ModuleNotFoundError."""
+    if not settings.tracing:
+        return None
+    from controlplane.telemetry.tracing import Tracing
+
+    return Tracing()
+
+
 class _Server(uvicorn.Server):
     """Ends the live streams first: it waits for every answer that is under way, and theirs would take minutes."""
 
@@ -170,7 +184,9 @@ class _Server(uvicorn.Server):
 
 
 async def serve_api(settings: Settings) -> None:
-    """One API process, until SIGTERM or SIGINT. Raises GeoipFileError or OSError when it cannot begin."""
+    """One API process, until SIGTERM or SIGINT. Raises GeoipFileError, OSError or ModuleNotFoundError when it cannot begin."""
+
+    tracing = _tracing_of(settings)
 
     async def tenants_changed() -> None:
         await authenticator.confirm()
@@ -221,7 +237,7 @@ async def serve_api(settings: Settings) -> None:
     )
     server = _Server(
         uvicorn.Config(
-            make_app(services),
+            make_app(services, around=None if tracing is None else tracing.around),
             host=settings.api_host,
             port=settings.api_port,
             http=EdgeProtocol,
@@ -271,6 +287,8 @@ async def serve_api(settings: Settings) -> None:
     drained = await shipper.drain()
     journal.release(remove=drained)
     targets.close()
+    if tracing is not None:
+        await tracing.close()
     log.info("api_stopped", journal_shipped=drained)
     for each in (
         services.limiter,
@@ -305,6 +323,8 @@ async def run_jobs(settings: Settings) -> None:
     targets = Targets(settings.webhook_private_targets)
     webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
 
+    # Of 10,000 nodes there is much to write at once, and the sweep must not wait for it.
+    history_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
     retention_store = retention_database(settings.database_url)
     kept = Kept(
         records=timedelta(days=settings.record_retention_days),
@@ -312,6 +332,7 @@ async def run_jobs(settings: Settings) -> None:
         usage=timedelta(days=settings.usage_retention_days),
         audit=timedelta(days=settings.audit_retention_days),
         events=timedelta(days=settings.event_retention_days),
+        history=timedelta(days=settings.history_retention_days),
     )
 
     def jobs_of(epoch: int) -> list[Job]:
@@ -321,8 +342,20 @@ async def run_jobs(settings: Settings) -> None:
         days = settings.secret_rotation_days
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
+        history = HistoryKeeper(history_database, reader.keeper, reader.directory, epoch=epoch)
         return jobs_of_term(
-            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator, epoch
+            reader.database,
+            reader.keeper,
+            metrics,
+            webhooks,
+            revocations,
+            quotas,
+            conversion,
+            retention,
+            drains,
+            rotator,
+            history,
+            epoch,
         )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
@@ -336,7 +369,7 @@ async def run_jobs(settings: Settings) -> None:
     targets.close()
     for store in (sharer, reached_quotas, conversion_store):
         await store.close()
-    for database in (retention_store, webhook_database, learning_database, revocation_database):
+    for database in (retention_store, history_database, webhook_database, learning_database, revocation_database):
         await database.close()
     await reader.close()
     log.info("jobs_stopped")

@@ -54,6 +54,12 @@ def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ValueError("addresses or networks in CIDR form, separated by commas") from error
 
 
+def _switch(text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ValueError("on or off")
+    return text == "on"
+
+
 def _level(value: str) -> str:
     if value.lower() not in {"debug", "info", "warning", "error"}:
         raise ValueError("debug, info, warning or error")
@@ -161,6 +167,11 @@ TABLE: dict[str, Setting] = {
         default="30",
         meaning="How long the fleet's events, what happened to nodes and regions, are kept, in days.",
     ),
+    "history_retention_days": Setting(
+        parse=_integer(2, 400),
+        default="30",
+        meaning="How long the history of nodes and regions, what they carried and how they were, is kept for charts, in days.",
+    ),
     "secret_rotation_days": Setting(
         parse=_integer(0, 3650),
         default="0",
@@ -170,6 +181,11 @@ TABLE: dict[str, Setting] = {
         parse=_integer(10, 1000),
         default="85",
         meaning="How busy a relay host's CPU may be, in percent of its cores, before it counts as full. 1000: never.",
+    ),
+    "tracing": Setting(
+        parse=_switch,
+        default="off",
+        meaning="on: send OpenTelemetry traces of requests, as OTEL_EXPORTER_OTLP_ENDPOINT and the like say. Needs the extra otel.",
     ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
@@ -200,8 +216,10 @@ class Settings:
     usage_retention_days: int
     audit_retention_days: int
     event_retention_days: int
+    history_retention_days: int
     secret_rotation_days: int
     node_cpu_limit_percent: int
+    tracing: bool
     log_level: str
 
 

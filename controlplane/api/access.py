@@ -10,6 +10,7 @@ from litestar import MediaType, Request, Response
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from controlplane.api.compressed import CompressedJson
 from controlplane.api.limits import limit_token
 from controlplane.api.peer import peer_address
 from controlplane.api.problems import ProblemError
@@ -101,4 +102,13 @@ def _fields_invalid(error: msgspec.ValidationError) -> ProblemError:
 
 def answer(body: Any, status: int = 200) -> Response[bytes]:
     """`body` (a struct or a list of them) as JSON. Nothing here may be cached: it is live state or personal."""
-    return Response(_encoder.encode(body), status_code=status, media_type=MediaType.JSON, headers={"cache-control": "no-store"})
+    return answer_encoded(encode(body), status)
+
+
+def encode(body: Any) -> bytes:
+    return _encoder.encode(body)
+
+
+def answer_encoded(body: bytes, status: int = 200) -> Response[bytes]:
+    """The same for JSON that is bytes already."""
+    return CompressedJson(body, status_code=status, media_type=MediaType.JSON, headers={"cache-control": "no-store"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from litestar import Litestar
@@ -9,7 +10,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from controlplane.api import audit, fleet_events, organizations, projects, tokens
+from controlplane.api import audit, fleet_events, fleet_history, organizations, projects, tokens
 from controlplane.api.agent_usage import report_usage
 from controlplane.api.agents import join, leave, make_heartbeat_route
 from controlplane.api.allocations import list_allocations
@@ -82,6 +83,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         *tokens.ROUTES,
         *audit.ROUTES,
         *fleet_events.ROUTES,
+        *fleet_history.ROUTES,
         create_webhook,
         list_webhooks,
         show_webhook,
@@ -127,5 +129,7 @@ def make_litestar(services: Services) -> Litestar:
     )
 
 
-def make_app(services: Services) -> ASGIApp:
-    return with_request_id(make_litestar(services))
+def make_app(services: Services, *, around: Callable[[ASGIApp], ASGIApp] | None = None) -> ASGIApp:
+    """With what is around every request. `around` is for tracing."""
+    app = cast("ASGIApp", make_litestar(services))
+    return with_request_id(app if around is None else around(app))

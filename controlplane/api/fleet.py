@@ -9,7 +9,7 @@ from typing import Any
 from litestar import Request, Response, get, post, put
 from litestar.params import FromPath
 
-from controlplane.api.access import actor_of, answer, read_json, read_query, require_scope, services_of
+from controlplane.api.access import actor_of, answer, answer_encoded, encode, read_json, read_query, require_scope, services_of
 from controlplane.api.describe import described
 from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
@@ -38,6 +38,7 @@ from controlplane.wire.fleet_api import (
 from controlplane.wire.rotation_api import SecretQuery
 
 _WORST_SHOWN = 10
+_PROBLEMS_SHOWN = 100
 
 
 @get(
@@ -49,29 +50,36 @@ _WORST_SHOWN = 10
 )
 async def overview(request: Request[Any, Any, Any]) -> Response[bytes]:
     services = services_of(request)
+    table = services.keeper.view.table
+    if services.overview.table is not table:  # it is made anew twice a second; so many dashboards cost as much as one
+        services.overview.body, services.overview.table = encode(_overview(services)), table
+    return answer_encoded(services.overview.body)
+
+
+def _overview(services: Services) -> Overview:
     states = services.keeper.view.states(now=time.monotonic())
     regions = _regions(services, states)
     worst = sorted(
         states, key=lambda state: (state.eligible and state.verdict.health is Health.UP, -state.utilisation, state.node.name)
     )
-    return answer(
-        Overview(
-            at=datetime.now(UTC),
-            totals=Totals(
-                regions=len(regions),
-                operational_regions=sum(region.is_operational for region in regions),
-                nodes=len(states),
-                nodes_by_health=count_by_health(states),
-                eligible_nodes=sum(state.eligible for state in states),
-                allocations=sum(region.allocations for region in regions),
-                bits_per_second=sum(region.bits_per_second for region in regions),
-            ),
-            regions=regions,
-            worst_nodes=[to_node_view(state, now=services.directory.database_now()) for state in worst[:_WORST_SHOWN]],
-            problems=_problems(services, regions, states),
-            credentials_per_second=round(services.issue_rate.per_second(), 2),
-            degraded=_degraded(services),
-        )
+    problems = _problems(services, regions, states)
+    return Overview(
+        at=datetime.now(UTC),
+        totals=Totals(
+            regions=len(regions),
+            operational_regions=sum(region.is_operational for region in regions),
+            nodes=len(states),
+            nodes_by_health=count_by_health(states),
+            eligible_nodes=sum(state.eligible for state in states),
+            allocations=sum(region.allocations for region in regions),
+            bits_per_second=sum(region.bits_per_second for region in regions),
+        ),
+        regions=regions,
+        worst_nodes=[to_node_view(state, now=services.directory.database_now()) for state in worst[:_WORST_SHOWN]],
+        problems=problems[:_PROBLEMS_SHOWN],
+        problems_left_out=max(0, len(problems) - _PROBLEMS_SHOWN),
+        credentials_per_second=round(services.issue_rate.per_second(), 2),
+        degraded=_degraded(services),
     )
 
 

@@ -10,13 +10,14 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 
-from controlplane.api.access import answer, read_query, require_scope, services_of
+from controlplane.api.access import answer, principal_of, read_query, require_scope, services_of
 from controlplane.api.describe import described
 from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
 from controlplane.api.raw_http import aborter, header
 from controlplane.api.services import Services
 from controlplane.api.tenant_fields import in_utc
+from controlplane.flows.authenticate import Principal
 from controlplane.flows.follow_events import EventFilter, EventStream, Missed, StreamsExhaustedError
 from controlplane.postgres_store.event_log import LoggedEvent, events_where
 from controlplane.wire.events_api import (
@@ -31,6 +32,8 @@ from controlplane.wire.events_api import (
 
 KEEP_ALIVE_SECONDS = 15.0
 """Below the 60 s after which many proxies end a connection that says nothing."""
+CHECK_SECONDS = 2.0
+"""How often it is asked whether the token that opened a stream may still read it."""
 _RETRY = b"retry: 1000\n"
 """Milliseconds after which a client comes back."""
 _HEADERS = [
@@ -73,7 +76,7 @@ async def list_fleet_events(request: Request[Any, Any, Any]) -> Response[bytes]:
         rows=query.limit + 1,
     )
     page, next_cursor = page_of(found, limit=query.limit, key=lambda each: (each.id,))
-    return answer(FleetEventList(items=[_to_view(each) for each in page], next_cursor=next_cursor))
+    return answer(FleetEventList(items=[to_event_view(each) for each in page], next_cursor=next_cursor))
 
 
 @get(
@@ -100,21 +103,23 @@ async def stream_fleet_events(request: Request[Any, Any, Any]) -> ASGIApp:
         raise ProblemError(
             "streams_exhausted", "This process has as many live streams as it may. Try again shortly, or read the list."
         ) from None
-    return _Sending(services, stream)
+    return _Sending(services, stream, principal_of(request))
 
 
 class _Sending:
     """The answer: frames as they come, until the stream ends or nobody is there any more."""
 
-    def __init__(self, services: Services, stream: EventStream) -> None:
+    def __init__(self, services: Services, stream: EventStream, principal: Principal) -> None:
         self._services = services
         self._stream = stream
+        self._principal = principal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = self._stream
         stream.abort = aborter(scope)
         self._services.metrics.event_streams.set(self._services.events.streams)
         leaving = asyncio.create_task(_until_gone(receive, stream))
+        allowed = asyncio.create_task(_while_allowed(self._services, self._principal, stream))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             frames = b"" if stream.ended else _place(stream, first=_RETRY)
@@ -127,6 +132,7 @@ class _Sending:
         finally:
             self._services.events.close(stream)
             leaving.cancel()
+            allowed.cancel()
             self._services.metrics.event_streams.set(self._services.events.streams)
 
 
@@ -136,9 +142,16 @@ async def _until_gone(receive: Receive, stream: EventStream) -> None:
     stream.end()
 
 
+async def _while_allowed(services: Services, principal: Principal, stream: EventStream) -> None:
+    """Ends the stream of a token that was deleted or has expired, or lost the scope. Its client comes back and is told so."""
+    while services.authenticator.still_may(principal, "fleet:read"):  # noqa: ASYNC110 - an expiry is no event
+        await asyncio.sleep(CHECK_SECONDS)
+    stream.end()
+
+
 def event_frame(event: LoggedEvent) -> bytes:
     """An event as it is sent. JSON has no line ends of its own."""
-    return b"id: %d\ndata: %b\n\n" % (event.id, _encoder.encode(_to_view(event)))
+    return b"id: %d\ndata: %b\n\n" % (event.id, _encoder.encode(to_event_view(event)))
 
 
 def _place(stream: EventStream, *, first: bytes) -> bytes:
@@ -183,7 +196,7 @@ def _node_id(services: Services, named: str) -> UUID | None:
         return None
 
 
-def _to_view(event: LoggedEvent) -> FleetEventView:
+def to_event_view(event: LoggedEvent) -> FleetEventView:
     return FleetEventView(
         id=event.id,
         happened_at=event.happened_at,

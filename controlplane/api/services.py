@@ -6,6 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from controlplane.fleet.table import FleetTable
 from controlplane.flows.authenticate import Authenticator
 from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
@@ -44,6 +45,15 @@ class RateMeter:
         return sum(count for second, count in self._buckets if second >= since) / _RATE_WINDOW_SECONDS
 
 
+@dataclass(slots=True)
+class LastOverview:
+    """GET /fleet/overview as it was made last."""
+
+    body: bytes = b""
+    table: FleetTable | None = None
+    """The view's table at that time: another one is other news."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     settings: Settings
@@ -67,3 +77,4 @@ class Services:
     events: EventFollower
     metrics: Metrics
     issue_rate: RateMeter = field(default_factory=RateMeter)
+    overview: LastOverview = field(default_factory=LastOverview)

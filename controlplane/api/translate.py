@@ -10,6 +10,7 @@ from controlplane.fleet import model
 from controlplane.fleet.eligibility import signing_version
 from controlplane.fleet.intent import phase
 from controlplane.fleet.model import Health, Region, Report
+from controlplane.fleet.region_load import region_load
 from controlplane.fleet.view import NodeState
 from controlplane.flows.denials import Delta
 from controlplane.wire import agent_api, fleet_api
@@ -188,10 +189,7 @@ def count_by_health(states: Iterable[NodeState]) -> dict[str, int]:
 
 
 def to_fleet_region(region: Region, states: Sequence[NodeState], *, is_operational: bool) -> fleet_api.FleetRegionView:
-    serving = [state for state in states if state.eligible and state.safe is not None and state.record is not None]
-    bits = sum(state.record.report.load.bits_per_second for state in states if state.record is not None)
-    carried = sum(state.utilisation * state.safe.bits_per_second for state in serving if state.safe is not None)
-    safe = sum(state.safe.bits_per_second for state in serving if state.safe is not None)
+    load = region_load(states)
     return fleet_api.FleetRegionView(
         slug=region.slug,
         name=region.name,
@@ -203,11 +201,11 @@ def to_fleet_region(region: Region, states: Sequence[NodeState], *, is_operation
         is_operational=is_operational,
         nodes=len(states),
         nodes_by_health=count_by_health(states),
-        eligible_nodes=len(serving),
-        utilisation=round(carried / safe, 4) if safe else None,
-        allocations=sum(state.record.report.load.allocations for state in states if state.record is not None),
-        bits_per_second=round(bits),
-        safe_bits_per_second=round(safe),
+        eligible_nodes=load.eligible_nodes,
+        utilisation=None if load.utilisation is None else round(load.utilisation, 4),
+        allocations=load.allocations,
+        bits_per_second=round(load.bits_per_second),
+        safe_bits_per_second=round(load.safe_bits_per_second),
     )
 
 

@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import typer
 
-import controlplane.cli.node_probe  # noqa: F401 - adds its command to `turnfleet node`
+import controlplane.cli.history
+import controlplane.cli.node_probe  # noqa: F401 - both add their commands to `turnfleet node`
 from controlplane import __version__
 from controlplane.cli import (
     credentials,

@@ -19,6 +19,7 @@ from controlplane.wire.fleet_api import (
     Overview,
     RegionBody,
 )
+from controlplane.wire.history_api import NodeHistory, RegionHistory
 from controlplane.wire.ice_api import RegionView
 from controlplane.wire.probe_api import NodeProbeBody, NodeProbeView
 from controlplane.wire.rotation_api import RotateFleetBody, RotateNodeBody, RotationView, SecretView
@@ -81,6 +82,18 @@ class Fleet(Group[Driver]):
     def node(node: str) -> Call[NodeDetail]:
         """One node, by its id or its name."""
         return get(f"/fleet/nodes/{part(node)}", NodeDetail)
+
+    @call
+    @staticmethod
+    def node_history(node: str, *, since: datetime | None = None, until: datetime | None = None) -> Call[NodeHistory]:
+        """What a node carried and how it was over time, for charts; of the last day without `since`."""
+        return get(f"/fleet/nodes/{part(node)}/history", NodeHistory, query={"from": since, "to": until})
+
+    @call
+    @staticmethod
+    def region_history(slug: str, *, since: datetime | None = None, until: datetime | None = None) -> Call[RegionHistory]:
+        """The same of a region: what its nodes carried together, and whether it took clients."""
+        return get(f"/fleet/regions/{part(slug)}/history", RegionHistory, query={"from": since, "to": until})
 
     @call
     @staticmethod

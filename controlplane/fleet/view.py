@@ -17,7 +17,7 @@ from controlplane.fleet.eligibility import derive_ineligibility
 from controlplane.fleet.geography import distance_km, expected_rtt_milliseconds
 from controlplane.fleet.health import Verdict, derive_health
 from controlplane.fleet.heartbeat import is_stale
-from controlplane.fleet.in_flight import Floats, Increment
+from controlplane.fleet.in_flight import Increment
 from controlplane.fleet.load import SafeCapacity, refusing_utilisation, utilisation
 from controlplane.fleet.model import Ineligibility, Node, NodeRecord, Region
 from controlplane.fleet.policy import Policy
@@ -226,18 +226,31 @@ class FleetView:
 
     def state(self, node: Node, *, now: float) -> NodeState:
         """What is known of one node, and what follows from it."""
-        return self._state(node, now, self.columns.in_flight.totals(now=now, own_factor=self.own_factor))
+        return self._state(node, self._instant(now))
 
     def states(self, *, now: float) -> list[NodeState]:
         """Of every node, by id."""
-        in_flight = self.columns.in_flight.totals(now=now, own_factor=self.own_factor)
-        return [self._state(node, now, in_flight) for node in self.nodes.values()]
+        instant = self._instant(now)
+        return [self._state(node, instant) for node in self.nodes.values()]
 
-    def _state(self, node: Node, now: float, in_flight: tuple[Floats, Floats]) -> NodeState:
+    def _instant(self, now: float) -> _Instant:
+        bits, allocations = self.columns.in_flight.totals(now=now, own_factor=self.own_factor)
+        held_share = self.silence.held_share(now=now)
+        return _Instant(
+            now=now,
+            interval_seconds=self.interval_seconds,
+            received_at=self.columns.received_at.tolist(),
+            held=(self.columns.release_order < held_share).tolist(),
+            suspected=(self.columns.suspected_until > now).tolist(),
+            bits=bits.tolist(),
+            allocations=allocations.tolist(),
+        )
+
+    def _state(self, node: Node, instant: _Instant) -> NodeState:
         place = self.columns.place_of.get(node.node_id)
         record = None if place is None else self.columns.records[place]
         if place is None or record is None:
-            verdict = derive_health(None, age_seconds=0.0, interval_seconds=self.interval_seconds, policy=self.policy)
+            verdict = derive_health(None, age_seconds=0.0, interval_seconds=instant.interval_seconds, policy=self.policy)
             return NodeState(
                 node=node,
                 record=None,
@@ -248,19 +261,19 @@ class FleetView:
                 refusing_utilisation=0.0,
                 safe=None,
             )
-        age = max(0.0, now - float(self.columns.received_at[place]))
+        age = max(0.0, instant.now - instant.received_at[place])
         verdict = derive_health(
             record,
             age_seconds=age,
-            interval_seconds=self.interval_seconds,
-            silence_held=bool(self.silence.held_share(now=now) > self.columns.release_order[place]),
-            unproductive=bool(self.columns.suspected_until[place] > now),
+            interval_seconds=instant.interval_seconds,
+            silence_held=instant.held[place],
+            unproductive=instant.suspected[place],
             policy=self.policy,
         )
         safe = self.columns.safe[place]
         if safe is None:
             raise ValueError(f"Node {node.node_id} has a report and no capacity.")
-        bits, allocations = (float(each[place]) for each in in_flight)
+        bits, allocations = instant.bits[place], instant.allocations[place]
         fill = utilisation(record.report.load, safe, in_flight_bits=bits, in_flight_allocations=allocations)
         return NodeState(
             node=node,
@@ -272,6 +285,19 @@ class FleetView:
             refusing_utilisation=refusing_utilisation(record.report.load, safe, in_flight_bits=bits),
             safe=safe,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Instant:
+    """What all nodes' states at one instant are made from, by place: lists, whose elements cost a tenth of an array's."""
+
+    now: float
+    interval_seconds: float
+    received_at: list[float]
+    held: list[bool]
+    suspected: list[bool]
+    bits: list[float]
+    allocations: list[float]
 
 
 def nodes_by_region(states: Iterable[NodeState]) -> Mapping[str, list[NodeState]]:

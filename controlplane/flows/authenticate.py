@@ -89,6 +89,14 @@ class Authenticator:
         self._uses.note(principal.token.token_id)
         return principal
 
+    def still_may(self, principal: Principal, scope: str) -> bool:
+        """Whether one that was authenticated would be now, as far as it is known here: a deletion is within a second of it."""
+        known = self._known.get(principal.token.sha256)
+        if known is None:  # deleted, or forgotten among very many: whoever asks again with the token is told which
+            return False
+        expires_at = known.token.expires_at
+        return known.may(scope) and (expires_at is None or expires_at > datetime.now(UTC))
+
     def _fresh(self, digest: bytes) -> bool:
         return time.monotonic() - max(self._checked_at[digest], self._directory.confirmed_at) <= STALE_SECONDS
 

@@ -20,7 +20,7 @@ from controlplane.postgres_store.event_log import LoggedEvent, LogPlace, events_
 READ_SECONDS = 0.4
 """From its commit an event reaches the streams within this and a query; half of it on average."""
 LIFE_SECONDS = 120.0
-"""A stream ends by then, so that a token that was deleted meanwhile is noticed; its client comes back where it was."""
+"""A stream ends by then, so that it moves to another process now and then; its client comes back where it was."""
 MAX_STREAMS = 200
 MAX_BEHIND = 1000
 """Further back than this, a client is better off with the list."""

@@ -1,7 +1,7 @@
-"""What is too old goes: records, the addresses in younger ones, usage, rooms and clients, the audit, the fleet's events.
+"""What is too old goes: records, the addresses in younger ones, usage, rooms and clients, the audit, the fleet's past.
 
-Whole days of records are dropped as partitions. Everything else is deleted in bounded pieces, for at most a minute per run;
-what is left then comes next time. Doing it again changes nothing, so that two leaders at once would do no harm.
+Whole days of records and history are dropped as partitions. Everything else is deleted in bounded pieces, for at most a minute
+per run; what is left then comes next time. Doing it again changes nothing, so that two leaders at once would do no harm.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Literal
 
 import structlog
 
 from controlplane.postgres_store.database import Database
+from controlplane.postgres_store.history import MINUTES_KEPT
 from controlplane.postgres_store.retention import (
     Blocks,
     Parent,
@@ -35,7 +37,7 @@ _BLOCKS = 200
 """1.6 MB: some 6,000 credentials."""
 _WALK_SECONDS = 20 * 3600.0
 """A table without an index by age is gone through once a day. Records that arrive late are found then."""
-_PARENTS: tuple[Parent, ...] = ("credentials", "allocations")
+_RECORDS: tuple[Literal["credentials", "allocations"], ...] = ("credentials", "allocations")
 
 log = structlog.get_logger()
 
@@ -49,6 +51,7 @@ class Kept:
     usage: timedelta
     audit: timedelta
     events: timedelta
+    history: timedelta
 
 
 @dataclass(slots=True)
@@ -76,9 +79,13 @@ class Retention:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         records_from = today - self._kept.records
         usage_from = today - self._kept.usage
-        await self._drop_days(records_from)
-        for parent in _PARENTS:
+        for parent in _RECORDS:
+            await self._drop_days(parent, records_from)
+        for parent in _RECORDS:
             await self._delete(partial(delete_late_records, self._database, parent, records_from, limit=_ROWS))
+        await self._drop_days("node_minutes", today - MINUTES_KEPT)
+        await self._drop_days("node_ten_minutes", today - self._kept.history)
+        await self._drop_days("region_minutes", today - self._kept.history)
         await self._delete(partial(delete_usage, self._database, "hour", records_from, limit=_ROWS))
         await self._delete(partial(delete_usage, self._database, "day", usage_from, limit=_ROWS))
         await self._delete(partial(delete_audit, self._database, today - self._kept.audit, limit=_ROWS))
@@ -90,14 +97,13 @@ class Retention:
     def _in_time(self) -> bool:
         return time.monotonic() < self._until
 
-    async def _drop_days(self, before_at: datetime) -> None:
-        for parent in _PARENTS:
-            while self._in_time():
-                dropped = await drop_oldest_partition(self._database, parent, before_at.date())
-                if dropped is None:
-                    break
-                self._walks.pop(dropped, None)
-                log.info("records_dropped", partition=dropped)
+    async def _drop_days(self, parent: Parent, before_at: datetime) -> None:
+        while self._in_time():
+            dropped = await drop_oldest_partition(self._database, parent, before_at.date())
+            if dropped is None:
+                break
+            self._walks.pop(dropped, None)
+            log.info("day_dropped", partition=dropped)
 
     async def _delete(self, piece: Callable[[], Awaitable[int]]) -> None:
         while self._in_time() and await piece() == _ROWS:

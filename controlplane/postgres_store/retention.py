@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from controlplane.postgres_store.database import Database, queries
 
-Parent = Literal["credentials", "allocations"]
+Parent = Literal["credentials", "allocations", "node_minutes", "node_ten_minutes", "region_minutes"]
+"""Tables in parts by day."""
 _RUNNING_SECONDS = 10.0
 
 
@@ -45,7 +46,9 @@ async def forget_addresses(database: Database, partition: str, before_at: dateti
     )
 
 
-async def delete_late_records(database: Database, parent: Parent, before_at: datetime, *, limit: int) -> int:
+async def delete_late_records(
+    database: Database, parent: Literal["credentials", "allocations"], before_at: datetime, *, limit: int
+) -> int:
     """Records that arrived when their day had no partition."""
     query = queries.delete_late_credentials if parent == "credentials" else queries.delete_late_allocations
     return await _count(database, query, before_at=before_at, limit=limit)

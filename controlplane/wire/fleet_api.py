@@ -226,6 +226,9 @@ class Overview(Struct, frozen=True, kw_only=True):
     worst_nodes: list[NodeView]
     """Those that are not up or not eligible first, then the fullest; at most 10."""
     problems: list[OpenProblem]
+    """The gravest first; at most 100."""
+    problems_left_out: Count
+    """How many more there are."""
     credentials_per_second: float
     """Of this replica, over the last minute."""
     degraded: Degraded

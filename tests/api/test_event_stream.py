@@ -20,6 +20,9 @@ from tests.api.callers import new_token, operator_of
 from tests.event_log import STREAM, Block, connected, listening, write
 from tests.running_api import RunningApi, running_api, until
 
+_TOKEN_SECONDS = 15.0
+"""Far below a stream's life; what it takes is a second for the change and two until the stream looks."""
+
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(module_database_url: str) -> AsyncIterator[Any]:
@@ -169,7 +172,20 @@ async def test_a_token_that_was_deleted_ends_with_the_stream(api: RunningApi) ->
         async with client.stream("GET", STREAM, headers={"authorization": f"Bearer {caller.token}"}) as response:
             assert response.status_code == 200
             await operator.expect(204, "DELETE", f"/tokens/{token_id}")
+            async with asyncio.timeout(_TOKEN_SECONDS):
+                await response.aread()
         assert await caller.code("GET", "/fleet/events/stream") == "token_invalid"
+
+
+@pytest.mark.parametrize("change", ["scopes = ARRAY['fleet:operate']", "expires_at = now() - interval '1 second'"])
+async def test_a_token_that_may_no_longer_read_ends_with_the_stream(api: RunningApi, database: Any, change: str) -> None:
+    caller, token_id = await new_token(operator_of(api), "operator", ["fleet:read"])
+    async with httpx.AsyncClient(base_url=api.url, trust_env=False) as client:
+        async with client.stream("GET", STREAM, headers={"authorization": f"Bearer {caller.token}"}) as response:
+            await database.execute(f"UPDATE tokens SET {change} WHERE id = $1", token_id)
+            async with asyncio.timeout(_TOKEN_SECONDS):
+                await response.aread()
+        assert await caller.code("GET", "/fleet/events/stream") in {"scope_missing", "token_invalid"}
 
 
 async def test_a_replica_bounds_its_streams_and_notices_who_left(behind_a_proxy: RunningApi) -> None:

@@ -11,7 +11,17 @@ import pytest
 
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
-from controlplane.wire import agent_api, events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api
+from controlplane.wire import (
+    agent_api,
+    events_api,
+    fleet_api,
+    history_api,
+    ice_api,
+    probe_api,
+    records_api,
+    rotation_api,
+    tenants_api,
+)
 from tests.docs.pages import DOCS, fenced, headings, is_documented, page, pages
 
 _PAGE = "docs/reference/api.md"
@@ -73,8 +83,8 @@ def _fields(module: Any) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     "module",
-    [events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
-    ids=["events", "fleet", "ice", "probe", "records", "rotation", "tenants"],
+    [events_api, fleet_api, history_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
+    ids=["events", "fleet", "history", "ice", "probe", "records", "rotation", "tenants"],
 )
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")
@@ -129,6 +139,8 @@ def test_the_example_of_a_node_has_every_field_and_no_other() -> None:
         ("became", events_api.FleetEventList),
         ("projects", tenants_api.OrganizationView),
         ("as_expected", probe_api.NodeProbeView),
+        ("eligible_ratio", history_api.NodeHistory),
+        ("operational_ratio", history_api.RegionHistory),
     ],
 )
 def test_the_examples_of_tenants_have_every_field_and_no_other(key: str, kind: type[msgspec.Struct]) -> None:

@@ -24,6 +24,7 @@ KEPT = Kept(
     usage=timedelta(days=400),
     audit=timedelta(days=200),
     events=timedelta(days=30),
+    history=timedelta(days=30),
 )
 AGES = (0, 1, 29, 31, 60, 89, 91, 92, 200)
 

@@ -147,6 +147,8 @@ ROWS: Final = (
     fleet("PUT /api/v1/fleet/regions/{slug}", "fleet:operate", operator=200, fill={"slug": "region"}, body=_REGION),
     fleet("GET /api/v1/fleet/nodes", "fleet:read", operator=200),
     fleet("GET /api/v1/fleet/nodes/{node_id}", "fleet:read", operator=200),
+    fleet("GET /api/v1/fleet/nodes/{node_id}/history", "fleet:read", operator=200),
+    fleet("GET /api/v1/fleet/regions/{slug}/history", "fleet:read", operator=200, fill={"slug": "region"}),
     fleet("POST /api/v1/fleet/nodes/{node_id}/cordon", "fleet:operate", operator=202, body={"reason": "a look"}),
     fleet("POST /api/v1/fleet/nodes/{node_id}/uncordon", "fleet:operate", operator=202),
     fleet("POST /api/v1/fleet/nodes/{node_id}/drain", "fleet:operate", operator=202, body={"deadline_seconds": 60}),

@@ -41,4 +41,5 @@ INSERT INTO nodes (id, name, region, token_sha256) VALUES (:id, :name, :region, 
 UPDATE nodes SET token_sha256 = :token_sha256 WHERE id = :id;
 
 -- name: ensure_partitions!
-SELECT ensure_partitions('credentials', :days), ensure_partitions('allocations', :days);
+SELECT ensure_partitions('credentials', :days), ensure_partitions('allocations', :days), ensure_partitions('node_minutes', :days),
+    ensure_partitions('node_ten_minutes', :days), ensure_partitions('region_minutes', :days);

@@ -102,17 +102,20 @@ CREATE TABLE subjects (
     PRIMARY KEY (project_id, kind, key)
 );
 CREATE INDEX subjects_in_order ON subjects (project_id, kind, first_seen_at DESC, key DESC);
--- Daily partitions of both tables of records.
+-- Daily partitions: of both tables of records, and of what is kept of the fleet's history, which has no part for the rest.
 CREATE FUNCTION ensure_partitions(parent text, days integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE day date; name text; at_column text; taken boolean;
 BEGIN
-    at_column := CASE parent WHEN 'credentials' THEN 'issued_at' WHEN 'allocations' THEN 'started_at' END;
+    at_column := CASE parent WHEN 'credentials' THEN 'issued_at' WHEN 'allocations' THEN 'started_at' ELSE 'at' END;
     FOR ahead IN 0..days LOOP
         day := (now() AT TIME ZONE 'UTC')::date + ahead;
         name := parent || '_' || to_char(day, 'YYYYMMDD');
         IF to_regclass(name) IS NULL THEN
-            EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= %L AND %I < %L)', parent || '_rest', at_column,
-                           day::timestamp AT TIME ZONE 'UTC', at_column, (day + 1)::timestamp AT TIME ZONE 'UTC') INTO taken;
+            taken := false;
+            IF to_regclass(parent || '_rest') IS NOT NULL THEN
+                EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= %L AND %I < %L)', parent || '_rest', at_column,
+                               day::timestamp AT TIME ZONE 'UTC', at_column, (day + 1)::timestamp AT TIME ZONE 'UTC') INTO taken;
+            END IF;
             IF NOT taken THEN
                 EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', name, parent,
                                day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
