@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from agents import AGENT_VERSION, host
+from agents.badge import Badge
 from agents.coturn import folder as coturn_folder
 from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
@@ -107,6 +108,7 @@ async def _serve_with(
         prober.offer_tls(certificate.offered)
         node.write_status()
 
+    badge = Badge(who, state_dir=settings.state_dir, disk=disk)
     tag = log_tag(password)
     certificate = Certificate(settings, owner=owner, disk=disk, on_change=certificate_changed)
     supervisor = Supervisor(
@@ -124,7 +126,7 @@ async def _serve_with(
         log_tag=tag,
         disk=disk,
         link=link,
-        identity=who,
+        badge=badge,
         supervisor=supervisor,
         command_line=command_line,
         beat_now=beat_now,
@@ -132,7 +134,7 @@ async def _serve_with(
     prober = Prober(settings=settings, echo=echo, disk=disk, on_turn=probe_turned)
     node = Node(
         settings=settings,
-        who=who,
+        badge=badge,
         boot_id=secrets.token_urlsafe(12),
         database=database,
         command_line=command_line,
@@ -142,7 +144,7 @@ async def _serve_with(
         wanted=partial(wanted, settings, folder, owner, password, tuple(host.addresses())),
         beat_now=beat_now,
     )
-    loop = Loop(link=link, identity=who, node=node)
+    loop = Loop(link=link, badge=badge, node=node)
     log.info("agent_started", version=AGENT_VERSION, node_id=who.node_id, region=who.region, coturn=settings.coturn)
     await _open_echo(echo, settings)
     try:
@@ -161,7 +163,7 @@ async def _serve_with(
             )
             tasks["metrics"] = _metrics(parts).run()
         await _run_until(stopping, tasks)
-        await link.leave(who.token, node.goodbye("the agent was told to end"))
+        await link.leave(badge.token, node.goodbye("the agent was told to end"))
         if settings.on_exit == "stop":
             await supervisor.stop()
         await usage.finish()

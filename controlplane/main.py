@@ -33,6 +33,7 @@ from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.node_tokens import NodeTokens, TokenAger
 from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
@@ -78,14 +79,22 @@ log = structlog.get_logger()
 class _FleetReader:
     """What both processes need of the fleet: who is who, and what they report."""
 
-    def __init__(self, settings: Settings, *, tenants_changed: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, tokens: NodeTokens | None = None, tenants_changed: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.database = Database(settings.database_url)
         # Of its own: however many wait for the others, what was changed or deleted elsewhere is in effect within a second.
         self.following = Database(settings.database_url, connections=1)
         self.live = LiveState.connect(settings.redis_url)
         self.keeper = FleetKeeper(self.live, Policy())
         self.lookups = Database(settings.database_url, connections=2)
-        self.directory = Directory(self.following, self.lookups, fleet_changed=self._fleet_changed, tenants_changed=tenants_changed)
+        self.directory = Directory(
+            self.following,
+            self.lookups,
+            fleet_changed=self._fleet_changed,
+            tenants_changed=tenants_changed,
+            successor_sha256=None if tokens is None else tokens.successor_sha256,
+        )
 
     def _fleet_changed(self) -> None:
         self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
@@ -175,7 +184,8 @@ async def serve_api(settings: Settings) -> None:
     async def tenants_changed() -> None:
         await authenticator.confirm()
 
-    reader = _FleetReader(settings, tenants_changed=tenants_changed)
+    node_tokens = NodeTokens(settings.master_key)
+    reader = _FleetReader(settings, tokens=node_tokens, tenants_changed=tenants_changed)
     uses = TokenUses(reader.database)
     authenticator = Authenticator(reader.following, reader.lookups, reader.directory, uses)
     locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
@@ -200,6 +210,7 @@ async def serve_api(settings: Settings) -> None:
         authenticator=authenticator,
         keeper=reader.keeper,
         secrets=secrets,
+        node_tokens=node_tokens,
         journal=journal,
         issuer=IceIssuer(reader.keeper, secrets, journal, locator),
         limiter=RateLimiter(RateLimits.connect(settings.redis_url)),
@@ -321,8 +332,21 @@ async def run_jobs(settings: Settings) -> None:
         days = settings.secret_rotation_days
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
+        token_days = settings.node_token_days
+        ager = TokenAger(reader.database, reader.directory, every=timedelta(days=token_days) if token_days else None, epoch=epoch)
         return jobs_of_term(
-            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator, epoch
+            reader.database,
+            reader.keeper,
+            metrics,
+            webhooks,
+            revocations,
+            quotas,
+            conversion,
+            retention,
+            drains,
+            rotator,
+            ager,
+            epoch,
         )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)

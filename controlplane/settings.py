@@ -166,6 +166,11 @@ TABLE: dict[str, Setting] = {
         default="0",
         meaning="How old a node's secret may become before it is rotated by itself, in days. 0: never.",
     ),
+    "node_token_days": Setting(
+        parse=_integer(0, 3650),
+        default="30",
+        meaning="How old the token that a node's agent shows may become before the agent gets the next one, in days. 0: for ever.",
+    ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
 
@@ -196,6 +201,7 @@ class Settings:
     audit_retention_days: int
     event_retention_days: int
     secret_rotation_days: int
+    node_token_days: int
     log_level: str
 
 

@@ -20,6 +20,7 @@ from controlplane.fleet.intent import must_end
 from controlplane.fleet.model import Node
 from controlplane.flows.accept_heartbeat import accept_goodbye, accept_heartbeat, authenticate_node
 from controlplane.flows.join_node import join_node
+from controlplane.flows.node_tokens import confirm_token
 from controlplane.postgres_store.joining import JoinRefusal
 from controlplane.wire.agent_api import Heartbeat, HeartbeatReply, JoinReply, JoinRequest, LeaveRequest, NodeSecret
 
@@ -88,7 +89,7 @@ async def join(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def leave(request: Request[Any, Any, Any]) -> None:
     """Goodbye."""
     services = services_of(request)
-    node = await authenticate_node(services.directory, bearer_token(request.scope))
+    node, _ = await authenticate_node(services.directory, bearer_token(request.scope))
     body = await read_json(request, LeaveRequest)
     accept_goodbye(services.keeper, node, boot_id=body.boot_id, sequence=body.sequence, reason=body.reason)
 
@@ -102,7 +103,7 @@ def make_heartbeat_route(services: Services) -> ASGIApp:
         try:
             if scope.get("method") != "POST":
                 raise ProblemError("method_not_allowed", "Heartbeats are sent with POST.", headers=[("allow", "POST")])
-            node = await authenticate_node(services.directory, bearer_token(scope))
+            node, shown = await authenticate_node(services.directory, bearer_token(scope))
             beat = decode_json(await read_body(receive, limit_bytes=_BODY_LIMIT_BYTES), Heartbeat)
         except Exception as error:
             problem = problem_for(error, request_id)
@@ -114,14 +115,16 @@ def make_heartbeat_route(services: Services) -> ASGIApp:
         report = to_report(beat, received_unix=now, secret_versions=versions, secrets_drifted=drifted)
         taken = accept_heartbeat(services.keeper, node, report)
         services.metrics.heartbeats.labels("taken" if taken else "stale").inc()
-        reply = _reply(services, node, now, with_secrets=drifted, denied_up_to=beat.denied_up_to)
+        await confirm_token(services.database, services.directory, node, shown=shown)
+        reply = _reply(services, node, now, shown=shown, with_secrets=drifted, denied_up_to=beat.denied_up_to)
         await send_answer(send, 200, [(b"content-type", _JSON), (b"cache-control", b"no-store")], _encoder.encode(reply))
 
     return cast("ASGIApp", heartbeat)
 
 
-def _reply(services: Services, node: Node, now: float, *, with_secrets: bool, denied_up_to: int) -> HeartbeatReply:
-    """What the node should be now."""
+def _reply(services: Services, node: Node, now: float, *, shown: bytes, with_secrets: bool, denied_up_to: int) -> HeartbeatReply:
+    """What the node should be now. `shown` is the hash of the token that it showed."""
+    next_token = services.node_tokens.offered(node, shown=shown)
     return HeartbeatReply(
         interval_seconds=services.keeper.view.interval_seconds,
         intent=node.intent.value,
@@ -137,4 +140,5 @@ def _reply(services: Services, node: Node, now: float, *, with_secrets: bool, de
         denied=to_denials_delta(services.denials.delta(node.node_id, denied_up_to)),
         wanted_at=0.0 if (known := services.directory.confirmed_database_at) is None else known.timestamp(),
         end_allocations=node.drain is not None and must_end(node.drain, now=datetime.fromtimestamp(now, UTC)),
+        node_token=None if next_token is None else next_token.reveal(),
     )

@@ -22,6 +22,7 @@ from controlplane.api.ice import make_ice_route
 from controlplane.api.limits import EXPOSED_HEADERS
 from controlplane.api.node_intents import INTENT_ROUTES, forget
 from controlplane.api.node_probe import probe_node
+from controlplane.api.node_token import rotate_node_token
 from controlplane.api.openapi import routes as openapi
 from controlplane.api.openapi.document import document_of
 from controlplane.api.probes import healthz, readyz
@@ -69,6 +70,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         *INTENT_ROUTES,
         list_secrets,
         rotate_node_secret,
+        rotate_node_token,
         rotate_secrets,
         forget,
         list_fleet_regions,

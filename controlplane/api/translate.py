@@ -119,6 +119,9 @@ def to_node_detail(state: NodeState, *, now: datetime) -> fleet_api.NodeDetail:
     return fleet_api.NodeDetail(
         **_node_fields(state, now),  # type: ignore[arg-type]
         joined_at=node.joined_at,
+        token=fleet_api.NodeTokenView(
+            generation=node.token_generation, since_at=node.token_at, next_offered_at=node.token_wanted_at
+        ),
         agent_version=None if report is None else report.agent_version,
         clock_offset_seconds=None if report is None else round(report.clock_offset_seconds, 3),
         coturn=None

@@ -117,6 +117,15 @@ class Fleet(Group[Driver]):
 
     @call
     @staticmethod
+    def rotate_node_token(node: str, *, reason: str = "") -> Call[NodeDetail]:
+        """Give its agent a new token; the one so far works until the agent has shown the new one. Asked twice it is what it was."""
+        body = IntentBody(reason=reason)
+        return Call(
+            method="POST", path=f"/fleet/nodes/{part(node)}/token/rotate", body=body, read=json_of(NodeDetail), repeat="always"
+        )
+
+    @call
+    @staticmethod
     def rotate_secrets(*, region: str | None = None, emergency: bool = False, reason: str = "") -> Call[RotationView]:
         """The same for every node of a region, or of the fleet."""
         body = RotateFleetBody(region=region, emergency=emergency, reason=reason)

@@ -123,6 +123,12 @@ class Node:
     secret_floor: int = 1
     """Older versions are not to be trusted any more."""
     token_sha256: bytes = b""
+    token_generation: int = 0
+    """How many tokens it had before this one."""
+    token_at: datetime | None = None
+    """Since when it has this one."""
+    token_wanted_at: datetime | None = None
+    """Since when it is offered the next one, which works beside this one; None: it is not."""
     joined_at: datetime | None = None
 
     @property

@@ -8,6 +8,7 @@ from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
 from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
+from controlplane.flows.node_tokens import TokenAger
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
 from controlplane.flows.revoke import RevocationKeeper
@@ -33,6 +34,7 @@ def jobs_of_term(
     retention: Retention,
     drains: DrainKeeper,
     rotator: SecretRotator,
+    ager: TokenAger,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -49,6 +51,7 @@ def jobs_of_term(
         ("tidy_revocations", 30.0, revocations.tidy),
         ("drains", 1.0, drains.advance),
         ("rotation", 1.0, rotator.advance),
+        ("node_tokens", 10.0, ager.advance),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

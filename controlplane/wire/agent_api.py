@@ -175,6 +175,11 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
     cut off from PostgreSQL may want what nobody wants any more. 0: always taken."""
     end_allocations: bool = False
     """End every live allocation, and go on doing so: the deadline of a drain has passed."""
+    node_token: str | None = None
+    """The node's next token: keep it on disk beside the one so far, then show it, which ends the other. None: there is none."""
+
+    def __repr__(self) -> str:
+        return f"HeartbeatReply(intent={self.intent!r}, secret_versions={self.secret_versions!r}, secrets=[redacted])"
 
 
 class AllocationReport(Struct, frozen=True, kw_only=True):

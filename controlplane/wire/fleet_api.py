@@ -117,8 +117,19 @@ class NodeView(Struct, frozen=True, kw_only=True):
     """None: never reported."""
 
 
+class NodeTokenView(Struct, frozen=True, kw_only=True):
+    """The token that the node's agent shows, never what it is."""
+
+    generation: Count
+    """0: the one that it joined with."""
+    since_at: datetime | None
+    next_offered_at: datetime | None
+    """Since when it is offered the next one; None: it is not."""
+
+
 class NodeDetail(NodeView, frozen=True, kw_only=True):
     joined_at: datetime | None
+    token: NodeTokenView
     agent_version: str | None
     clock_offset_seconds: float | None
     coturn: Coturn | None
