@@ -346,6 +346,7 @@ async def run_jobs(settings: Settings) -> None:
             drains,
             rotator,
             ager,
+            reader.directory,
             epoch,
         )
 

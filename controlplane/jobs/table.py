@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from controlplane.flows.directory import Directory
 from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
@@ -35,6 +37,7 @@ def jobs_of_term(
     drains: DrainKeeper,
     rotator: SecretRotator,
     ager: TokenAger,
+    directory: Directory,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -52,6 +55,7 @@ def jobs_of_term(
         ("drains", 1.0, drains.advance),
         ("rotation", 1.0, rotator.advance),
         ("node_tokens", 10.0, ager.advance),
+        ("tidy_live_state", 60.0, partial(keeper.tidy, directory)),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from controlplane.fleet.intent import Change, DrainPhase, intent_after
@@ -62,9 +63,8 @@ async def forget_node(database: Database, node_id: str, *, actor: Actor) -> Node
         if row is None:
             return None
         gone = node_of(row)
-        await queries.delete_node(connection, id=row["id"])
-        await queries.delete_node_expiries(connection, id=row["id"])
         await write_audit(connection, actor, "node.forget", gone.name, before={"region": gone.region, **_said(gone)})
+        # While it is there still: an event is told with the name of its node.
         await queries.insert_node_event(
             connection,
             kind="node.forgotten",
@@ -76,7 +76,14 @@ async def forget_node(database: Database, node_id: str, *, actor: Actor) -> Node
             detail=gone.name,
             actor=actor.token_id,
         )
+        await remove_node(connection, row["id"])
         return gone
+
+
+async def remove_node(connection: Any, node_id: UUID) -> None:
+    """Its row and what hangs on it, within a transaction: its token stops working."""
+    await queries.delete_node(connection, id=node_id)
+    await queries.delete_node_expiries(connection, id=node_id)
 
 
 async def latest_expiries(database: Database, node_ids: Sequence[str]) -> dict[str, datetime]:
