@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -12,6 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from controlplane.api.access import answer, decode_json, read_json, services_of
 from controlplane.api.describe import described
+from controlplane.api.fleet import is_in_service
 from controlplane.api.problems import ProblemError, problem_for
 from controlplane.api.raw_http import bearer_token, read_body, send_answer, send_problem
 from controlplane.api.services import Services
@@ -44,7 +46,8 @@ _REFUSED = {
     JoinRefusal.TOKEN_EXPIRED: "The join token has expired: make a new one.",
     JoinRefusal.TOKEN_USED: "The join token was used already: it is good for one node only.",
     JoinRefusal.NAME_MISMATCH: "The join token was made for a node of another name.",
-    JoinRefusal.NAME_TAKEN: "A node of that name is in the fleet already: choose another name.",
+    JoinRefusal.NAME_TAKEN: "A node of that name is in the fleet already: choose another, or get a token that replaces it.",
+    JoinRefusal.REPLACED_IN_SERVICE: "The node that this one replaces reports: drain it first, or have the token made with force.",
 }
 
 
@@ -66,10 +69,18 @@ async def join(request: Request[Any, Any, Any]) -> Response[bytes]:
     """A one-time join token becomes a node id and a node token."""
     services = services_of(request)
     body = await read_json(request, JoinRequest)
-    outcome = await join_node(services.database, join_token=body.join_token, nonce=body.join_nonce, name=body.name)
+    outcome = await join_node(
+        services.database,
+        join_token=body.join_token,
+        nonce=body.join_nonce,
+        name=body.name,
+        is_in_service=partial(is_in_service, services),
+    )
     if isinstance(outcome, JoinRefusal):
         raise ProblemError("join_refused", _REFUSED[outcome])
     await services.directory.refresh()
+    if outcome.replaced is not None:
+        await services.keeper.forget(outcome.replaced)
     return answer(
         JoinReply(
             node_id=outcome.node_id,

@@ -16,9 +16,10 @@ from controlplane.api.allocations import list_allocations
 from controlplane.api.credential_records import list_credentials, show_credential
 from controlplane.api.edge import with_request_id
 from controlplane.api.error_pages import list_errors, show_error
-from controlplane.api.fleet import create_join_token, list_fleet_regions, list_nodes, overview, put_fleet_region, show_node
+from controlplane.api.fleet import list_fleet_regions, list_nodes, overview, put_fleet_region, show_node
 from controlplane.api.fleet_export import export_fleet
 from controlplane.api.ice import make_ice_route
+from controlplane.api.join_tokens import create_join_token
 from controlplane.api.limits import EXPOSED_HEADERS
 from controlplane.api.node_intents import INTENT_ROUTES, forget
 from controlplane.api.node_probe import probe_node

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from litestar import Request, Response, get, post, put
+from litestar import Request, Response, get, put
 from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, read_json, read_query, require_scope, services_of
@@ -17,15 +17,11 @@ from controlplane.api.services import Services
 from controlplane.api.translate import count_by_health, to_fleet_region, to_node_detail, to_node_view
 from controlplane.fleet.model import Health, Node, Region
 from controlplane.fleet.view import NodeState, nodes_by_region
-from controlplane.flows.join_node import make_join_token
 from controlplane.postgres_store.directory import put_region
-from controlplane.postgres_store.errors import ConflictError
 from controlplane.wire.fleet_api import (
     Degraded,
     FleetRegionList,
     FleetRegionView,
-    JoinTokenBody,
-    JoinTokenView,
     NodeDetail,
     NodeList,
     NodeQuery,
@@ -146,39 +142,6 @@ async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> 
     return answer(to_node_detail(state, now=services.directory.database_now()))
 
 
-@post(
-    "/api/v1/fleet/join-tokens",
-    guards=[require_scope],
-    opt=described(
-        "create_join_token",
-        tag="fleet",
-        summary="A one-time token for one new node",
-        scope="fleet:operate",
-        body=JoinTokenBody,
-        answer=JoinTokenView,
-        status=201,
-        problems=("region_unknown",),
-    ),
-)
-async def create_join_token(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """A one-time token for one new node."""
-    body = await read_json(request, JoinTokenBody)
-    services = services_of(request)
-    try:
-        token, expires_at = await make_join_token(
-            services.database,
-            region=body.region,
-            node_name=body.name,
-            ttl_seconds=body.ttl_seconds,
-            actor=actor_of(request),
-        )
-    except ConflictError:
-        raise ProblemError(
-            "region_unknown", "There is no region of that slug: make it first, with PUT /fleet/regions/SLUG."
-        ) from None
-    return answer(JoinTokenView(join_token=token.reveal(), region=body.region, name=body.name, expires_at=expires_at), status=201)
-
-
 def find_node(services: Services, id_or_name: str) -> Node:
     """Raises ProblemError."""
     nodes = services.keeper.view.nodes
@@ -186,6 +149,15 @@ def find_node(services: Services, id_or_name: str) -> Node:
     if node is None:
         raise ProblemError("not_found", "There is no node of that id or name.")
     return node
+
+
+def is_in_service(services: Services, node_id: str) -> bool:
+    """Whether it reports and is not drained: forgetting it would take a relay with calls out of control."""
+    node = services.keeper.view.nodes.get(node_id)
+    if node is None or (node.drain is not None and node.drain.drained_at is not None):
+        return False
+    state = services.keeper.view.state(node, now=time.monotonic())
+    return state.record is not None and state.verdict.health is not Health.DOWN
 
 
 def _regions(services: Services, states: list[NodeState]) -> list[FleetRegionView]:

@@ -205,12 +205,19 @@ class Fleet(Group[Driver]):
 
     @call
     @staticmethod
-    def create_join_token(region: str, *, name: str | None = None, ttl_seconds: int = 3600) -> Call[JoinTokenView]:
-        """A one-time token for a new node. It is shown here only."""
+    def create_join_token(
+        region: str | None = None,
+        *,
+        name: str | None = None,
+        replace: str | None = None,
+        force: bool = False,
+        ttl_seconds: int = 3600,
+    ) -> Call[JoinTokenView]:
+        """A one-time token for a new node of `region`, or for a new host in place of the node `replace`. It is shown here only."""
         return Call(
             method="POST",
             path="/fleet/join-tokens",
-            body=JoinTokenBody(region=region, name=name, ttl_seconds=ttl_seconds),
+            body=JoinTokenBody(region=region, name=name, replace=replace, force=force, ttl_seconds=ttl_seconds),
             read=json_of(JoinTokenView),
             repeat="limited",
         )

@@ -33,11 +33,15 @@ class RegionBody(Struct, frozen=True, kw_only=True):
 
 
 class JoinTokenBody(Struct, frozen=True, kw_only=True):
-    """POST /fleet/join-tokens."""
+    """POST /fleet/join-tokens: either `region` or `replace`."""
 
-    region: Slug
+    region: Slug | None = None
     name: Name | None = None
     """Only a node of this name may use it; None: any."""
+    replace: Name | None = None
+    """The name or id of a node whose name, region and intent the new one takes. That one is forgotten when the new one joins."""
+    force: bool = False
+    """Replace it although it reports and is not drained."""
     ttl_seconds: Annotated[int, Meta(ge=60, le=604_800)] = 3600
 
 
@@ -46,6 +50,8 @@ class JoinTokenView(Struct, frozen=True, kw_only=True):
     """Shown here only."""
     region: str
     name: str | None
+    replaces: str | None
+    """The id of the node that is forgotten when the new one joins."""
     expires_at: datetime
 
 

@@ -33,8 +33,8 @@ class World:
             await self.redis.zincrby(SEEN, -900_000, node_id)
 
     async def left(self) -> set[str]:
-        nodes = {each.decode() for each in await self.redis.hkeys(NODES)}
-        assert nodes == {each.decode() for each in await self.redis.zrange(SEEN, 0, -1)}
+        nodes = {str(each) for each in await self.redis.hkeys(NODES)}
+        assert nodes == {str(each) for each in await self.redis.zrange(SEEN, 0, -1)}
         return nodes
 
 
@@ -49,7 +49,7 @@ async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
     directory = Directory(database, database, fleet_changed=lambda: None)
     await directory.refresh()
     live = LiveState.connect(redis_url)
-    async with Redis.from_url(redis_url) as client:
+    async with Redis.from_url(redis_url, encoding_errors="replace", decode_responses=True) as client:
         yield World(FleetKeeper(live, Policy()), live, directory, client, str(known))
     await live.close()
     await database.close()

@@ -26,12 +26,13 @@ ON CONFLICT (slug) DO UPDATE SET name = excluded.name, city = excluded.city, cou
     latitude = excluded.latitude, longitude = excluded.longitude;
 
 -- name: insert_join_token!
-INSERT INTO join_tokens (id, sha256, region, node_name, created_by, expires_at)
-VALUES (:id, :sha256, :region, :node_name, :created_by, :expires_at);
+INSERT INTO join_tokens (id, sha256, region, node_name, replaces, force, created_by, expires_at)
+VALUES (:id, :sha256, :region, :node_name, :replaces, :force, :created_by, :expires_at);
 
 -- name: join_token_for_update^
 -- Locked, so that of many parallel uses exactly one wins.
-SELECT id, sha256, region, node_name, expires_at, used_at, used_nonce, node_id FROM join_tokens WHERE id = :id FOR UPDATE;
+SELECT id, sha256, region, node_name, replaces, force, created_by, expires_at, used_at, used_nonce, node_id
+FROM join_tokens WHERE id = :id FOR UPDATE;
 
 -- name: use_join_token!
 UPDATE join_tokens SET used_at = now(), used_nonce = :nonce, node_id = :node_id WHERE id = :id;
