@@ -17,6 +17,7 @@ from msgspec import structs
 from agents import AGENT_VERSION, host, report
 from agents.badge import Badge
 from agents.coturn import config
+from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.config import Wanted
 from agents.coturn.supervisor import Supervisor
@@ -57,6 +58,7 @@ class Node:
         *,
         settings: AgentSettings,
         badge: Badge,
+        certificate: Certificate,
         boot_id: str,
         database: TurnDatabase,
         command_line: CommandLine,
@@ -68,6 +70,7 @@ class Node:
     ) -> None:
         self._settings = settings
         self._badge = badge
+        self._certificate = certificate
         self._boot_id = boot_id
         self._database = database
         self._command_line = command_line
@@ -185,6 +188,7 @@ class Node:
             agent_version=AGENT_VERSION,
             denied_up_to=self._usage.enforcer.denied_up_to,
             allocations_started=self._usage.started,
+            certificate_ends_at=ends_at.timestamp() if (ends_at := self._certificate.ends_at) is not None else None,
         )
 
     def goodbye(self, reason: str) -> LeaveRequest:

@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from controlplane.api import audit, fleet_events, organizations, projects, tokens
+from controlplane.api.agent_found import report_found
 from controlplane.api.agent_usage import report_usage
 from controlplane.api.agents import join, leave, make_heartbeat_route
 from controlplane.api.allocations import list_allocations
@@ -65,6 +66,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         join,
         make_heartbeat_route(services),
         report_usage,
+        report_found,
         leave,
         overview,
         export_fleet,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from litestar import Request, Response, get, put
 from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, read_json, read_query, require_scope, services_of
+from controlplane.api.agent_found import found_on
 from controlplane.api.describe import described
 from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
@@ -33,6 +34,8 @@ from controlplane.wire.fleet_api import (
 )
 
 _WORST_SHOWN = 10
+_CERTIFICATE_ENDS_SOON = timedelta(days=14)
+"""As the agents' alert has it: a renewal is usually tried 30 days before the end."""
 
 
 @get(
@@ -138,8 +141,10 @@ async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Response[bytes]:
     """By id, or by name."""
     services = services_of(request)
-    state = services.keeper.view.state(find_node(services, node_id), now=time.monotonic())
-    return answer(to_node_detail(state, now=services.directory.database_now()))
+    node = find_node(services, node_id)
+    found = await found_on(services, node.node_id)
+    state = services.keeper.view.state(node, now=time.monotonic())
+    return answer(to_node_detail(state, now=services.directory.database_now(), found=found))
 
 
 def find_node(services: Services, id_or_name: str) -> Node:
@@ -222,4 +227,25 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
                     node_id=state.node.node_id,
                 )
             )
-    return found
+    return found + _certificates(services, states)
+
+
+def _certificates(services: Services, states: list[NodeState]) -> list[OpenProblem]:
+    """Of TLS listeners, those that end soon, the soonest first."""
+    now = services.directory.database_now()
+    ending = sorted(
+        (ends_at, state.node.name, state.node)
+        for state in states
+        if state.record is not None and state.verdict.health is not Health.DOWN
+        if (ends_at := state.record.report.certificate_ends_at) is not None and ends_at - now < _CERTIFICATE_ENDS_SOON
+    )
+    return [
+        OpenProblem(
+            severity="warning",
+            what=f"The certificate of {name} {'ends' if ends_at > now else 'ended'} on {ends_at:%Y-%m-%d %H:%M} UTC: "
+            + ("it has not been renewed." if ends_at > now else "clients are not told of its TLS listener."),
+            region=node.region,
+            node_id=node.node_id,
+        )
+        for ends_at, name, node in ending
+    ]

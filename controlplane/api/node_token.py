@@ -9,6 +9,7 @@ from litestar import Request, Response, post
 from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, decode_json, require_scope, services_of
+from controlplane.api.agent_found import found_on
 from controlplane.api.describe import described
 from controlplane.api.fleet import find_node
 from controlplane.api.problems import ProblemError
@@ -40,4 +41,5 @@ async def rotate_node_token(request: Request[Any, Any, Any], node_id: FromPath[s
         raise ProblemError("not_found", "There is no node of that id or name.")
     await services.directory.refresh()
     state = services.keeper.view.state(node, now=time.monotonic())
-    return answer(to_node_detail(state, now=services.directory.database_now()), status=202)
+    seen = await found_on(services, node.node_id)
+    return answer(to_node_detail(state, now=services.directory.database_now(), found=seen), status=202)

@@ -224,6 +224,8 @@ class Report:
     """The highest number of a denial that the node enforces; 0: none."""
     allocations_started: int | None = None
     """By clients, in this run of the agent. None: it does not count them."""
+    certificate_ends_at: datetime | None = None
+    """Of what the TLS listener serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """The highest denial number that the node enforces; 0: it holds none, and needs all."""
     allocations_started: Count | None = None
     """By clients, the agent's own probes left out, in this run of the agent. None: it does not count them."""
+    certificate_ends_at: Instant | None = None
+    """When the certificate that coturn serves, or one of its issuers', comes to its end. None: there is none that can be read."""
 
 
 class NodeSecret(Struct, frozen=True, kw_only=True):

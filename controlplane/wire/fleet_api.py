@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from controlplane.wire.agent_api import Capacity, Coturn, Count, Listener, Load, Name, Probe, Rate, Ratio
+from controlplane.wire.found_api import FoundView
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z"
 _SLUG_LENGTH = 63
@@ -136,6 +137,10 @@ class NodeTokenView(Struct, frozen=True, kw_only=True):
 class NodeDetail(NodeView, frozen=True, kw_only=True):
     joined_at: datetime | None
     token: NodeTokenView
+    certificate_ends_at: datetime | None
+    """Of what its TLS listener serves; None: it serves none."""
+    found: FoundView | None
+    """What its agent found on the host; None: it has not told yet, or PostgreSQL does not answer."""
     agent_version: str | None
     clock_offset_seconds: float | None
     coturn: Coturn | None
