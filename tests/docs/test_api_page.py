@@ -11,7 +11,17 @@ import pytest
 
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
-from controlplane.wire import agent_api, events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api
+from controlplane.wire import (
+    agent_api,
+    events_api,
+    fleet_api,
+    found_api,
+    ice_api,
+    probe_api,
+    records_api,
+    rotation_api,
+    tenants_api,
+)
 from tests.docs.pages import DOCS, fenced, headings, is_documented, page, pages
 
 _PAGE = "docs/reference/api.md"
@@ -73,8 +83,8 @@ def _fields(module: Any) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     "module",
-    [events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
-    ids=["events", "fleet", "ice", "probe", "records", "rotation", "tenants"],
+    [events_api, fleet_api, found_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
+    ids=["events", "fleet", "found", "ice", "probe", "records", "rotation", "tenants"],
 )
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")
@@ -97,7 +107,11 @@ def test_every_field_that_operators_send_is_explained(body: type[msgspec.Struct]
 def test_every_field_of_the_agent_protocol_is_on_its_page() -> None:
     text = page(_AGENT_PAGE)
     missing = {
-        f"{struct}.{field}" for struct, names in _fields(agent_api).items() for field in names if not is_documented(field, text)
+        f"{struct}.{field}"
+        for module in (agent_api, found_api)
+        for struct, names in _fields(module).items()
+        for field in names
+        if struct != "FoundView" and not is_documented(field, text)
     }
     assert missing == set()
 
