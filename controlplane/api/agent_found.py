@@ -69,14 +69,14 @@ def _view(kept: KeptFindings) -> FoundView:
         seen_address=found.seen_address,
         source_address=kept.source_address,
         is_behind_nat=(found.seen_address or told) != found.relay_address,
-        hint=_hint(told, seen=found.seen_address, source=kept.source_address),
+        hint=hint(told, seen=found.seen_address, source=kept.source_address),
         tls_offered=found.tls_offered,
         tls_fault=found.tls_fault,
         findings=found.findings,
     )
 
 
-def _hint(told: str, *, seen: str | None, source: str | None) -> str | None:
+def hint(told: str, *, seen: str | None, source: str | None) -> str | None:
     """The STUN server is asked from the relay's own address; the agent's calls may well take another way."""
     if seen is not None:
         if seen == told:

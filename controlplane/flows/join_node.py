@@ -60,7 +60,7 @@ async def make_join_token(
 
 
 async def join_node(
-    database: Database, *, join_token: str, nonce: str, name: str, is_in_service: Callable[[str], bool] = lambda _: False
+    database: Database, *, join_token: str, nonce: str, name: str, is_in_service: Callable[[str], bool]
 ) -> JoinedNode | JoinRefusal:
     """Spend a join token. `is_in_service` is asked of a node that is to be replaced. Raises DatabaseUnavailableError."""
     parsed = parse_token(join_token)

@@ -6,6 +6,7 @@ number is stored. The first one, of the join, is random.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import timedelta
 from functools import lru_cache
@@ -24,6 +25,8 @@ from controlplane.wire.token_format import RANDOM_BYTES_NEEDED, ParsedToken, mak
 
 _SCHEDULED_AT_ONCE = 5
 """Nodes whose token is too old are asked so many at a pass: each is a write, and every replica reads the directory anew."""
+_CONFIRM_SECONDS = 0.5
+"""Well below the time that an agent gives a heartbeat's answer."""
 
 log = structlog.get_logger()
 
@@ -55,17 +58,17 @@ class NodeTokens:
 async def confirm_token(database: Database, directory: Directory, node: Node, *, shown: bytes) -> None:
     """A node that showed the successor of its token has it for good: the one before stops working.
 
-    While PostgreSQL is away both work, and the next heartbeat tries this again.
+    While PostgreSQL is away or slow both work, and the next heartbeat tries this again. Every replica follows with its next look at
+    the directory.
     """
     if shown == node.token_sha256 or directory.failing:
         return
     try:
-        if await take_token(database, node, shown):
-            log.info("node_token_replaced", node=node.name, region=node.region, generation=node.token_generation + 1)
-    except DatabaseUnavailableError as error:
-        log.warning("node_token_not_confirmed", node=node.name, reason=str(error))
-        return
-    await directory.refresh()
+        async with asyncio.timeout(_CONFIRM_SECONDS):
+            if await take_token(database, node, shown):
+                log.info("node_token_replaced", node=node.name, region=node.region, generation=node.token_generation + 1)
+    except (DatabaseUnavailableError, TimeoutError) as error:
+        log.warning("node_token_not_confirmed", node=node.name, reason=str(error) or "PostgreSQL is slow.")
 
 
 class TokenAger:

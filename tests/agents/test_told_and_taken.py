@@ -61,7 +61,7 @@ async def test_what_was_not_answered_is_told_again_and_what_was_is_not(folder: P
         async with running(make_settings(folder, url=plane.url)):
             await eventually(lambda: len(plane.found) >= 3, what="the third try", seconds=20)
             count = len(plane.beats)
-            await eventually(lambda: len(plane.beats) > count + 5, what="some more time")
+            await eventually(lambda: len(plane.beats) > count + 2, what="some more time")
     assert plane.found[0] == plane.found[1] == plane.found[2]
     for one, other in zip(plane.found[2:], plane.found[3:], strict=False):
         assert msgspec.structs.replace(one, examined_at=0) != msgspec.structs.replace(other, examined_at=0)
@@ -73,7 +73,7 @@ async def test_a_control_plane_that_does_not_know_the_call_is_left_alone(folder:
         async with running(make_settings(folder, url=plane.url)):
             await eventually(lambda: bool(plane.found), what="the first try", seconds=20)
             count = len(plane.beats)
-            await eventually(lambda: len(plane.beats) > count + 5, what="some more time")
+            await eventually(lambda: len(plane.beats) > count + 2, what="some more time")
         assert len(plane.found) == 1
 
 

@@ -32,7 +32,9 @@ UPDATE fleet_events SET node_name = nodes.name FROM nodes WHERE nodes.id = fleet
 CREATE INDEX fleet_events_of_node_name ON fleet_events (node_name, id DESC);
 CREATE FUNCTION name_node_of_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    NEW.node_name := (SELECT name FROM nodes WHERE id = NEW.node_id);
+    -- The second is for what is told of a node a moment after it was forgotten.
+    NEW.node_name := coalesce((SELECT name FROM nodes WHERE id = NEW.node_id),
+        (SELECT node_name FROM fleet_events WHERE node_id = NEW.node_id ORDER BY id DESC LIMIT 1));
     RETURN NEW;
 END $$;
 CREATE TRIGGER fleet_events_named BEFORE INSERT ON fleet_events FOR EACH ROW
