@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from agents import AGENT_VERSION, host
+from agents.badge import Badge
 from agents.coturn import folder as coturn_folder
 from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
@@ -20,9 +21,11 @@ from agents.coturn.supervisor import Supervisor
 from agents.coturn.turndb import TurnDatabase
 from agents.disk import Disk
 from agents.doctor import at_start
+from agents.doctor.at_start import Examination
 from agents.echo import Echo
 from agents.errors import CoturnError
 from agents.files import make_folder
+from agents.found import Finder
 from agents.identity import Identity, load_or_join
 from agents.link import Link
 from agents.loop import Loop
@@ -62,23 +65,37 @@ async def serve_until(settings: AgentSettings, stopping: asyncio.Event) -> None:
     try:
         who = await _unless_stopped(load_or_join(settings, link), stopping)
         if who is not None:
-            await _serve_as(who, settings, link, stopping, settled)
+            await _serve_as(who, settings, link, stopping, settled, examination)
     finally:
         examination.cancel()
         await asyncio.gather(examination, return_exceptions=True)
         await link.close()
 
 
-async def _serve_as(who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event, settled: asyncio.Event) -> None:
+async def _serve_as(
+    who: Identity,
+    settings: AgentSettings,
+    link: Link,
+    stopping: asyncio.Event,
+    settled: asyncio.Event,
+    examination: asyncio.Task[Examination],
+) -> None:
     disk = Disk()
     try:
-        await _serve_with(disk, who, settings, link, stopping, settled)
+        badge = Badge(who, state_dir=settings.state_dir, disk=disk)
+        await _serve_with(disk, badge, settings, link, stopping, settled, examination)
     finally:
         disk.close()
 
 
 async def _serve_with(
-    disk: Disk, who: Identity, settings: AgentSettings, link: Link, stopping: asyncio.Event, settled: asyncio.Event
+    disk: Disk,
+    badge: Badge,
+    settings: AgentSettings,
+    link: Link,
+    stopping: asyncio.Event,
+    settled: asyncio.Event,
+    examination: asyncio.Task[Examination],
 ) -> None:
     folder = Folder(root=settings.state_dir / "coturn")
     owner = coturn_folder.find_owner(settings)
@@ -105,6 +122,7 @@ async def _serve_with(
     def certificate_changed() -> None:
         # It is looked at right before a heartbeat, which tells the rest.
         prober.offer_tls(certificate.offered)
+        finder.look_now()
         node.write_status()
 
     tag = log_tag(password)
@@ -124,7 +142,7 @@ async def _serve_with(
         log_tag=tag,
         disk=disk,
         link=link,
-        identity=who,
+        badge=badge,
         supervisor=supervisor,
         command_line=command_line,
         beat_now=beat_now,
@@ -132,7 +150,8 @@ async def _serve_with(
     prober = Prober(settings=settings, echo=echo, disk=disk, on_turn=probe_turned)
     node = Node(
         settings=settings,
-        who=who,
+        badge=badge,
+        certificate=certificate,
         boot_id=secrets.token_urlsafe(12),
         database=database,
         command_line=command_line,
@@ -142,31 +161,39 @@ async def _serve_with(
         wanted=partial(wanted, settings, folder, owner, password, tuple(host.addresses())),
         beat_now=beat_now,
     )
-    loop = Loop(link=link, identity=who, node=node)
-    log.info("agent_started", version=AGENT_VERSION, node_id=who.node_id, region=who.region, coturn=settings.coturn)
+    finder = Finder(settings=settings, link=link, badge=badge, certificate=certificate, first=examination)
+    loop = Loop(link=link, badge=badge, node=node)
+    log.info("agent_started", version=AGENT_VERSION, node_id=badge.who.node_id, region=badge.who.region, coturn=settings.coturn)
     await _open_echo(echo, settings)
     try:
         await node.load_secrets()
         await usage.load()
-        tasks = {"supervisor": supervisor.run(), "prober": prober.run(), "loop": loop.run(), **usage.tasks()}
+        tasks = {
+            "supervisor": supervisor.run(),
+            "prober": prober.run(),
+            "loop": loop.run(),
+            "finder": finder.run(),
+            **usage.tasks(),
+        }
         if settings.metrics_port:
-            parts = Parts(
-                settings=settings,
-                node=node,
-                supervisor=supervisor,
-                prober=prober,
-                usage=usage,
-                heartbeats=loop.heartbeats,
-                certificate=certificate,
-            )
-            tasks["metrics"] = _metrics(parts).run()
+            tasks["metrics"] = _metrics(
+                Parts(
+                    settings=settings,
+                    node=node,
+                    supervisor=supervisor,
+                    prober=prober,
+                    usage=usage,
+                    heartbeats=loop.heartbeats,
+                    certificate=certificate,
+                )
+            ).run()
         await _run_until(stopping, tasks)
-        await link.leave(who.token, node.goodbye("the agent was told to end"))
+        await link.leave(badge.token, node.goodbye("the agent was told to end"))
         if settings.on_exit == "stop":
             await supervisor.stop()
         await usage.finish()
         node.write_status()
-        log.info("agent_stopped", node_id=who.node_id, coturn=supervisor.state)
+        log.info("agent_stopped", node_id=badge.who.node_id, coturn=supervisor.state)
     finally:
         echo.close()
         await usage.close()

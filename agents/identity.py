@@ -34,15 +34,19 @@ RETRY_CAP_SECONDS = 15.0
 class Identity:
     node_id: str
     token: Redacted
+    """The newest that it was given."""
     region: str
     realm: str
+    former_token: Redacted | None = None
+    """The one before: good until the newest was shown, and again if the control plane goes back to a backup of its database."""
 
 
-class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+class _Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     node_id: str
     node_token: str
     region: str
     realm: str
+    former_node_token: str | None = None
 
 
 class _Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,11 +64,21 @@ def load(state_dir: Path) -> Identity | None:
             f"The node's identity in {_file(state_dir)} cannot be read ({type(error).__name__}): "
             "restore it, or remove it and join again."
         ) from None
-    return Identity(node_id=kept.node_id, token=Redacted(kept.node_token), region=kept.region, realm=kept.realm)
+    former = None if kept.former_node_token is None else Redacted(kept.former_node_token)
+    return Identity(
+        node_id=kept.node_id, token=Redacted(kept.node_token), region=kept.region, realm=kept.realm, former_token=former
+    )
 
 
 def save(state_dir: Path, identity: Identity) -> None:
-    kept = _Kept(node_id=identity.node_id, node_token=identity.token.reveal(), region=identity.region, realm=identity.realm)
+    """Raises OSError: then what was there before is there still."""
+    kept = _Kept(
+        node_id=identity.node_id,
+        node_token=identity.token.reveal(),
+        region=identity.region,
+        realm=identity.realm,
+        former_node_token=None if identity.former_token is None else identity.former_token.reveal(),
+    )
     write_atomically(_file(state_dir), msgspec.json.encode(kept), mode=0o600)
 
 

@@ -26,12 +26,14 @@ from controlplane.wire.agent_api import (
     UsageReply,
     UsageReport,
 )
+from controlplane.wire.found_api import Found
 from controlplane.wire.redacted import Redacted
 
 TRY_SECONDS = 1.5
 LEAVE_SECONDS = 1.0
 """A goodbye is a courtesy: the lease tells the same a little later."""
 JOIN_SECONDS = 10.0
+FOUND_SECONDS = 10.0
 USAGE_SECONDS = 10.0
 """It is answered once all of it is stored for good."""
 KEEPALIVE_SECONDS = 60.0
@@ -100,6 +102,9 @@ class Link:
 
     async def usage(self, token: Redacted, report: UsageReport) -> Outcome[UsageReply]:
         return _decoded(await self._post("usage", report, token, USAGE_SECONDS), UsageReply)
+
+    async def found(self, token: Redacted, report: Found) -> Outcome[bytes]:
+        return await self._post("found", report, token, FOUND_SECONDS)
 
     async def leave(self, token: Redacted, request: LeaveRequest) -> Outcome[bytes]:
         return await self._post("leave", request, token, LEAVE_SECONDS)

@@ -13,27 +13,29 @@ from contextlib import suppress
 import structlog
 
 from agents.backoff import asked_delay, heartbeat_delay
-from agents.identity import Identity
+from agents.badge import Badge
 from agents.link import Answered, Link, Outcome, Refused, Unreachable
 from agents.metrics_heartbeats import HeartbeatOutcome, Heartbeats
 from agents.node import Node
 from agents.plan import plan
 from controlplane.wire.agent_api import Heartbeat, HeartbeatReply
+from controlplane.wire.redacted import Redacted
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 SHORTEST_GAP_SECONDS = 0.2
 """Between two heartbeats, however much news there is."""
 
+_UNAUTHORIZED = 401
 _dice = random.SystemRandom()
 
 
 class Loop:
     """Sends heartbeats of one node and does what their replies ask for. `beat_now()` makes the next one immediate."""
 
-    def __init__(self, *, link: Link, identity: Identity, node: Node) -> None:
+    def __init__(self, *, link: Link, badge: Badge, node: Node) -> None:
         self._link = link
-        self._identity = identity
+        self._badge = badge
         self._node = node
         self._news = asyncio.Event()
         self.heartbeats = Heartbeats()
@@ -63,7 +65,7 @@ class Loop:
         """The seconds that the control plane asked to be left alone for."""
         await self._node.measure()
         told_of_death = self._node.is_dead
-        outcome = await self._link.heartbeat(self._identity.token, self._heartbeat)
+        outcome = await self._link.heartbeat(self._badge.token, self._heartbeat)
         if told_of_death:
             # Reported, or not to be reported now: either way coturn may start again.
             self._node.death_reported()
@@ -73,9 +75,12 @@ class Loop:
         if isinstance(outcome, Answered):
             self.heartbeats.answered(sent_at=self._sent_at, server_at=outcome.reply.server_at, now=time.time())
             await self._node.follow(plan(outcome.reply, self._node.local_state()))
+            await self._badge.offered(None if outcome.reply.node_token is None else Redacted(outcome.reply.node_token))
         else:
             # With secrets on disk the relay serves without being told to.
             self._node.serve_what_is_there()
+            if isinstance(outcome, Refused) and outcome.status == _UNAUTHORIZED and self._badge.refused():
+                self.beat_now()
         self._node.note_heartbeat(_slug(outcome))
         return outcome.retry_after_seconds if isinstance(outcome, Unreachable) else None
 
@@ -90,11 +95,11 @@ class Loop:
         if slug != self._outcome_logged:
             match outcome:
                 case Answered():
-                    log.info("control_plane_answered", node_id=self._identity.node_id)
+                    log.info("control_plane_answered", node_id=self._badge.who.node_id)
                 case Refused(status=status, reason=reason):
-                    log.error("heartbeat_refused", status=status, reason=reason, node_id=self._identity.node_id)
+                    log.error("heartbeat_refused", status=status, reason=reason, node_id=self._badge.who.node_id)
                 case Unreachable(reason=reason):
-                    log.warning("control_plane_lost", reason=reason, node_id=self._identity.node_id)
+                    log.warning("control_plane_lost", reason=reason, node_id=self._badge.who.node_id)
         self._outcome_logged = slug
 
 

@@ -14,8 +14,10 @@ from typing import assert_never
 import structlog
 from msgspec import structs
 
-from agents import AGENT_VERSION, host, identity, report
+from agents import AGENT_VERSION, host, report
+from agents.badge import Badge
 from agents.coturn import config
+from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.config import Wanted
 from agents.coturn.supervisor import Supervisor
@@ -55,7 +57,8 @@ class Node:
         self,
         *,
         settings: AgentSettings,
-        who: Identity,
+        badge: Badge,
+        certificate: Certificate,
         boot_id: str,
         database: TurnDatabase,
         command_line: CommandLine,
@@ -66,7 +69,8 @@ class Node:
         beat_now: Callable[[], None],
     ) -> None:
         self._settings = settings
-        self._who = who
+        self._badge = badge
+        self._certificate = certificate
         self._boot_id = boot_id
         self._database = database
         self._command_line = command_line
@@ -86,7 +90,7 @@ class Node:
         self._answered_at: float | None = None
         self._last_heartbeat = "none"
         self._state = LocalState(
-            realm=who.realm, intent=None, interval_seconds=FIRST_INTERVAL_SECONDS, secrets={}, coturn_wanted=False
+            realm=badge.who.realm, intent=None, interval_seconds=FIRST_INTERVAL_SECONDS, secrets={}, coturn_wanted=False
         )
 
     @property
@@ -95,7 +99,7 @@ class Node:
 
     @property
     def identity(self) -> Identity:
-        return self._who
+        return self._badge.who
 
     @property
     def capacity(self) -> Capacity:
@@ -184,6 +188,7 @@ class Node:
             agent_version=AGENT_VERSION,
             denied_up_to=self._usage.enforcer.denied_up_to,
             allocations_started=self._usage.started,
+            certificate_ends_at=ends_at.timestamp() if (ends_at := self._certificate.ends_at) is not None else None,
         )
 
     def goodbye(self, reason: str) -> LeaveRequest:
@@ -204,8 +209,7 @@ class Node:
             case SetInterval() | KeepTo():
                 pass
             case ChangeRealm(realm=realm):
-                self._who = replace(self._who, realm=realm)
-                identity.save(self._settings.state_dir, self._who)
+                await self._badge.move(realm)
                 log.info("realm_changed", realm=realm)
             case WriteSecrets(realm=realm, secrets=secrets):
                 if await self._database.replace(realm, secrets):
@@ -255,9 +259,9 @@ class Node:
         return Status(
             agent_pid=os.getpid(),
             coturn_pid=self._supervisor.pid,
-            node_id=self._who.node_id,
-            region=self._who.region,
-            realm=self._who.realm,
+            node_id=self._badge.who.node_id,
+            region=self._badge.who.region,
+            realm=self._badge.who.realm,
             host=settings.public_host,
             port=settings.port,
             tls_port=settings.tls_port if settings.serves_tls else None,

@@ -35,6 +35,7 @@ from controlplane.flows.keep_history import HistoryKeeper
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.node_tokens import NodeTokens, TokenAger
 from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
@@ -83,14 +84,22 @@ log = structlog.get_logger()
 class _FleetReader:
     """What both processes need of the fleet: who is who, and what they report."""
 
-    def __init__(self, settings: Settings, *, tenants_changed: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, tokens: NodeTokens | None = None, tenants_changed: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.database = Database(settings.database_url)
         # Of its own: however many wait for the others, what was changed or deleted elsewhere is in effect within a second.
         self.following = Database(settings.database_url, connections=1)
         self.live = LiveState.connect(settings.redis_url)
         self.keeper = FleetKeeper(self.live, Policy(cpu_limit_ratio=settings.node_cpu_limit_percent / 100))
         self.lookups = Database(settings.database_url, connections=2)
-        self.directory = Directory(self.following, self.lookups, fleet_changed=self._fleet_changed, tenants_changed=tenants_changed)
+        self.directory = Directory(
+            self.following,
+            self.lookups,
+            fleet_changed=self._fleet_changed,
+            tenants_changed=tenants_changed,
+            successor_sha256=None if tokens is None else tokens.successor_sha256,
+        )
 
     def _fleet_changed(self) -> None:
         self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
@@ -191,7 +200,8 @@ async def serve_api(settings: Settings) -> None:
     async def tenants_changed() -> None:
         await authenticator.confirm()
 
-    reader = _FleetReader(settings, tenants_changed=tenants_changed)
+    node_tokens = NodeTokens(settings.master_key)
+    reader = _FleetReader(settings, tokens=node_tokens, tenants_changed=tenants_changed)
     uses = TokenUses(reader.database)
     authenticator = Authenticator(reader.following, reader.lookups, reader.directory, uses)
     locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
@@ -216,6 +226,7 @@ async def serve_api(settings: Settings) -> None:
         authenticator=authenticator,
         keeper=reader.keeper,
         secrets=secrets,
+        node_tokens=node_tokens,
         journal=journal,
         issuer=IceIssuer(reader.keeper, secrets, journal, locator),
         limiter=RateLimiter(RateLimits.connect(settings.redis_url)),
@@ -343,6 +354,8 @@ async def run_jobs(settings: Settings) -> None:
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
         history = HistoryKeeper(history_database, reader.keeper, reader.directory, epoch=epoch)
+        token_days = settings.node_token_days
+        ager = TokenAger(reader.database, reader.directory, every=timedelta(days=token_days) if token_days else None, epoch=epoch)
         return jobs_of_term(
             reader.database,
             reader.keeper,
@@ -355,6 +368,8 @@ async def run_jobs(settings: Settings) -> None:
             drains,
             rotator,
             history,
+            ager,
+            reader.directory,
             epoch,
         )
 

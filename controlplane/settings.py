@@ -187,6 +187,11 @@ TABLE: dict[str, Setting] = {
         default="off",
         meaning="on: send OpenTelemetry traces of requests, as OTEL_EXPORTER_OTLP_ENDPOINT and the like say. Needs the extra otel.",
     ),
+    "node_token_days": Setting(
+        parse=_integer(0, 3650),
+        default="30",
+        meaning="How old the token that a node's agent shows may become before the agent gets the next one, in days. 0: for ever.",
+    ),
     "log_level": Setting(parse=_level, default="info", meaning="debug, info, warning or error."),
 }
 
@@ -220,6 +225,7 @@ class Settings:
     secret_rotation_days: int
     node_cpu_limit_percent: int
     tracing: bool
+    node_token_days: int
     log_level: str
 
 

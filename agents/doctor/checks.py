@@ -32,11 +32,13 @@ def diagnose(environment: Mapping[str, str], read: Callable[[Mapping[str, str]],
     return found + examine(checks(settings))
 
 
-def checks(settings: AgentSettings) -> list[Check]:
+def checks(settings: AgentSettings, *, seen: Callable[[], Mapped | Exception | None] | None = None) -> list[Check]:
+    """`seen` asks which address the host comes from, for whoever wants to know the answer, too."""
+    ask = seen or partial(seen_from_outside, settings)
     works: list[tuple[str, Callable[[], list[Finding]]]] = [
         ("identity", lambda: of_host.identity(place.joined(settings), settings)),
         ("addresses", lambda: addresses.own(settings, host.addresses())),
-        ("external_address", lambda: addresses.external(settings, _seen(settings))),
+        ("external_address", lambda: addresses.external(settings, ask())),
         ("public_host", lambda: addresses.public_host(settings, _resolved(settings.public_host))),
         ("ports", lambda: of_ports.listening(ports.needed(settings, config=_config(settings)))),
         ("relay_ports", lambda: of_ports.relaying(settings, host.capacity(settings), ports.ephemeral_range())),
@@ -53,7 +55,8 @@ def checks(settings: AgentSettings) -> list[Check]:
     return [Check(name=name, work=work) for name, work in works]
 
 
-def _seen(settings: AgentSettings) -> Mapped | Exception | None:
+def seen_from_outside(settings: AgentSettings) -> Mapped | Exception | None:
+    """What the STUN server says, why it does not, or None when there is none to ask."""
     if settings.stun_server is None:
         return None
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+from agents.badge import Badge
 from agents.coturn.command_line import CommandLine
 from agents.coturn.supervisor import Supervisor
 from agents.disk import Disk
-from agents.identity import Identity
 from agents.link import Link
 from agents.usage.book import Book
 from agents.usage.denials import Denials
@@ -32,7 +32,7 @@ class Usage:
         log_tag: str,
         disk: Disk,
         link: Link,
-        identity: Identity,
+        badge: Badge,
         supervisor: Supervisor,
         command_line: CommandLine,
         beat_now: Callable[[], None],
@@ -54,7 +54,7 @@ class Usage:
             log_tag=log_tag,
             on_denials=beat_now,
         )
-        self.sender = Sender(link=link, identity=identity, book=self._book, rules=self._rules, spool=self._spool, disk=disk)
+        self.sender = Sender(link=link, badge=badge, book=self._book, rules=self._rules, spool=self._spool, disk=disk)
         self.watcher = Watcher(
             log_file=log_file,
             log_tag=log_tag,

@@ -12,8 +12,8 @@ from functools import partial
 import structlog
 
 from agents.backoff import asked_delay, full_jitter
+from agents.badge import Badge
 from agents.disk import Disk
-from agents.identity import Identity
 from agents.link import Answered, Link, Refused, Unreachable
 from agents.usage.book import Book
 from agents.usage.enforce import RuleBook
@@ -41,9 +41,9 @@ _dice = random.SystemRandom()
 
 
 class Sender:
-    def __init__(self, *, link: Link, identity: Identity, book: Book, rules: RuleBook, spool: Spool, disk: Disk) -> None:
+    def __init__(self, *, link: Link, badge: Badge, book: Book, rules: RuleBook, spool: Spool, disk: Disk) -> None:
         self._link = link
-        self._identity = identity
+        self._badge = badge
         self._book = book
         self._rules = rules
         self._spool = spool
@@ -97,7 +97,7 @@ class Sender:
                     self._sums_at = time.monotonic() + SUMS_SECONDS
                 await self._count()
                 return None
-            outcome = await self._link.usage(self._identity.token, UsageReport(allocations=due, ask=ask))
+            outcome = await self._link.usage(self._badge.token, UsageReport(allocations=due, ask=ask))
             match outcome:
                 case Answered(reply=reply):
                     await self._answered(reply, due)

@@ -52,7 +52,7 @@ class _Rows(msgspec.Struct):
 async def report_usage(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Totals of allocations, at least once and in any order; in return, what the holders of their credentials may do."""
     services = services_of(request)
-    node = await authenticate_node(services.directory, bearer_token(request.scope))
+    node, _ = await authenticate_node(services.directory, bearer_token(request.scope))
     body = await read_json(request, _Rows)
     now = services.directory.database_now()
     told, nobodys = [], 0

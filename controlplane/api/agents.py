@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -12,6 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from controlplane.api.access import answer, decode_json, read_json, services_of
 from controlplane.api.describe import described
+from controlplane.api.fleet import is_in_service
 from controlplane.api.problems import ProblemError, problem_for
 from controlplane.api.raw_http import bearer_token, read_body, send_answer, send_problem
 from controlplane.api.services import Services
@@ -20,6 +22,7 @@ from controlplane.fleet.intent import must_end
 from controlplane.fleet.model import Node
 from controlplane.flows.accept_heartbeat import accept_goodbye, accept_heartbeat, authenticate_node
 from controlplane.flows.join_node import join_node
+from controlplane.flows.node_tokens import confirm_token
 from controlplane.postgres_store.joining import JoinRefusal
 from controlplane.wire.agent_api import Heartbeat, HeartbeatReply, JoinReply, JoinRequest, LeaveRequest, NodeSecret
 
@@ -43,7 +46,8 @@ _REFUSED = {
     JoinRefusal.TOKEN_EXPIRED: "The join token has expired: make a new one.",
     JoinRefusal.TOKEN_USED: "The join token was used already: it is good for one node only.",
     JoinRefusal.NAME_MISMATCH: "The join token was made for a node of another name.",
-    JoinRefusal.NAME_TAKEN: "A node of that name is in the fleet already: choose another name.",
+    JoinRefusal.NAME_TAKEN: "A node of that name is in the fleet already: choose another, or get a token that replaces it.",
+    JoinRefusal.REPLACED_IN_SERVICE: "The node that this one replaces reports: drain it first, or have the token made with force.",
 }
 
 
@@ -65,10 +69,18 @@ async def join(request: Request[Any, Any, Any]) -> Response[bytes]:
     """A one-time join token becomes a node id and a node token."""
     services = services_of(request)
     body = await read_json(request, JoinRequest)
-    outcome = await join_node(services.database, join_token=body.join_token, nonce=body.join_nonce, name=body.name)
+    outcome = await join_node(
+        services.database,
+        join_token=body.join_token,
+        nonce=body.join_nonce,
+        name=body.name,
+        is_in_service=partial(is_in_service, services),
+    )
     if isinstance(outcome, JoinRefusal):
         raise ProblemError("join_refused", _REFUSED[outcome])
     await services.directory.refresh()
+    if outcome.replaced is not None:
+        await services.keeper.forget(outcome.replaced)
     return answer(
         JoinReply(
             node_id=outcome.node_id,
@@ -88,7 +100,7 @@ async def join(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def leave(request: Request[Any, Any, Any]) -> None:
     """Goodbye."""
     services = services_of(request)
-    node = await authenticate_node(services.directory, bearer_token(request.scope))
+    node, _ = await authenticate_node(services.directory, bearer_token(request.scope))
     body = await read_json(request, LeaveRequest)
     accept_goodbye(services.keeper, node, boot_id=body.boot_id, sequence=body.sequence, reason=body.reason)
 
@@ -102,7 +114,7 @@ def make_heartbeat_route(services: Services) -> ASGIApp:
         try:
             if scope.get("method") != "POST":
                 raise ProblemError("method_not_allowed", "Heartbeats are sent with POST.", headers=[("allow", "POST")])
-            node = await authenticate_node(services.directory, bearer_token(scope))
+            node, shown = await authenticate_node(services.directory, bearer_token(scope))
             beat = decode_json(await read_body(receive, limit_bytes=_BODY_LIMIT_BYTES), Heartbeat)
         except Exception as error:
             problem = problem_for(error, request_id)
@@ -114,14 +126,16 @@ def make_heartbeat_route(services: Services) -> ASGIApp:
         report = to_report(beat, received_unix=now, secret_versions=versions, secrets_drifted=drifted)
         taken = accept_heartbeat(services.keeper, node, report)
         services.metrics.heartbeats.labels("taken" if taken else "stale").inc()
-        reply = _reply(services, node, now, with_secrets=drifted, denied_up_to=beat.denied_up_to)
+        await confirm_token(services.database, services.directory, node, shown=shown)
+        reply = _reply(services, node, now, shown=shown, with_secrets=drifted, denied_up_to=beat.denied_up_to)
         await send_answer(send, 200, [(b"content-type", _JSON), (b"cache-control", b"no-store")], _encoder.encode(reply))
 
     return cast("ASGIApp", heartbeat)
 
 
-def _reply(services: Services, node: Node, now: float, *, with_secrets: bool, denied_up_to: int) -> HeartbeatReply:
-    """What the node should be now."""
+def _reply(services: Services, node: Node, now: float, *, shown: bytes, with_secrets: bool, denied_up_to: int) -> HeartbeatReply:
+    """What the node should be now. `shown` is the hash of the token that it showed."""
+    next_token = services.node_tokens.offered(node, shown=shown)
     return HeartbeatReply(
         interval_seconds=services.keeper.view.interval_seconds,
         intent=node.intent.value,
@@ -137,4 +151,5 @@ def _reply(services: Services, node: Node, now: float, *, with_secrets: bool, de
         denied=to_denials_delta(services.denials.delta(node.node_id, denied_up_to)),
         wanted_at=0.0 if (known := services.directory.confirmed_database_at) is None else known.timestamp(),
         end_allocations=node.drain is not None and must_end(node.drain, now=datetime.fromtimestamp(now, UTC)),
+        node_token=None if next_token is None else next_token.reveal(),
     )

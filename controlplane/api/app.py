@@ -11,18 +11,21 @@ from litestar.datastructures import State
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from controlplane.api import audit, fleet_events, fleet_history, organizations, projects, tokens
+from controlplane.api.agent_found import report_found
 from controlplane.api.agent_usage import report_usage
 from controlplane.api.agents import join, leave, make_heartbeat_route
 from controlplane.api.allocations import list_allocations
 from controlplane.api.credential_records import list_credentials, show_credential
 from controlplane.api.edge import with_request_id
 from controlplane.api.error_pages import list_errors, show_error
-from controlplane.api.fleet import create_join_token, list_fleet_regions, list_nodes, overview, put_fleet_region, show_node
+from controlplane.api.fleet import list_fleet_regions, list_nodes, overview, put_fleet_region, show_node
 from controlplane.api.fleet_export import export_fleet
 from controlplane.api.ice import make_ice_route
+from controlplane.api.join_tokens import create_join_token
 from controlplane.api.limits import EXPOSED_HEADERS
 from controlplane.api.node_intents import INTENT_ROUTES, forget
 from controlplane.api.node_probe import probe_node
+from controlplane.api.node_token import rotate_node_token
 from controlplane.api.openapi import routes as openapi
 from controlplane.api.openapi.document import document_of
 from controlplane.api.probes import healthz, readyz
@@ -64,12 +67,14 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         join,
         make_heartbeat_route(services),
         report_usage,
+        report_found,
         leave,
         overview,
         export_fleet,
         *INTENT_ROUTES,
         list_secrets,
         rotate_node_secret,
+        rotate_node_token,
         rotate_secrets,
         forget,
         list_fleet_regions,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from litestar import Request, Response, get, post, put
+from litestar import Request, Response, get, put
 from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, answer_encoded, encode, read_json, read_query, require_scope, services_of
+from controlplane.api.agent_found import found_on
 from controlplane.api.describe import described
 from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
@@ -17,15 +18,11 @@ from controlplane.api.services import Services
 from controlplane.api.translate import count_by_health, to_fleet_region, to_node_detail, to_node_view
 from controlplane.fleet.model import Health, Node, Region
 from controlplane.fleet.view import NodeState, nodes_by_region
-from controlplane.flows.join_node import make_join_token
 from controlplane.postgres_store.directory import put_region
-from controlplane.postgres_store.errors import ConflictError
 from controlplane.wire.fleet_api import (
     Degraded,
     FleetRegionList,
     FleetRegionView,
-    JoinTokenBody,
-    JoinTokenView,
     NodeDetail,
     NodeList,
     NodeQuery,
@@ -39,6 +36,8 @@ from controlplane.wire.rotation_api import SecretQuery
 
 _WORST_SHOWN = 10
 _PROBLEMS_SHOWN = 100
+_CERTIFICATE_ENDS_SOON = timedelta(days=14)
+"""As the agents' alert has it: a renewal is usually tried 30 days before the end."""
 
 
 @get(
@@ -144,41 +143,10 @@ async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Response[bytes]:
     """By id, or by name."""
     services = services_of(request)
-    state = services.keeper.view.state(find_node(services, node_id), now=time.monotonic())
-    return answer(to_node_detail(state, now=services.directory.database_now()))
-
-
-@post(
-    "/api/v1/fleet/join-tokens",
-    guards=[require_scope],
-    opt=described(
-        "create_join_token",
-        tag="fleet",
-        summary="A one-time token for one new node",
-        scope="fleet:operate",
-        body=JoinTokenBody,
-        answer=JoinTokenView,
-        status=201,
-        problems=("region_unknown",),
-    ),
-)
-async def create_join_token(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """A one-time token for one new node."""
-    body = await read_json(request, JoinTokenBody)
-    services = services_of(request)
-    try:
-        token, expires_at = await make_join_token(
-            services.database,
-            region=body.region,
-            node_name=body.name,
-            ttl_seconds=body.ttl_seconds,
-            actor=actor_of(request),
-        )
-    except ConflictError:
-        raise ProblemError(
-            "region_unknown", "There is no region of that slug: make it first, with PUT /fleet/regions/SLUG."
-        ) from None
-    return answer(JoinTokenView(join_token=token.reveal(), region=body.region, name=body.name, expires_at=expires_at), status=201)
+    node = find_node(services, node_id)
+    found = await found_on(services, node.node_id)
+    state = services.keeper.view.state(node, now=time.monotonic())
+    return answer(to_node_detail(state, now=services.directory.database_now(), found=found))
 
 
 def find_node(services: Services, id_or_name: str) -> Node:
@@ -198,6 +166,15 @@ def nodes_by_name(services: Services, query: NodeQuery | SecretQuery) -> list[No
         for state in sorted(services.keeper.view.states(now=time.monotonic()), key=lambda state: state.node.name)
         if (query.region is None or state.node.region == query.region) and state.node.name > after
     ]
+
+
+def is_in_service(services: Services, node_id: str) -> bool:
+    """Whether it reports and is not drained: forgetting it would take a relay with calls out of control."""
+    node = services.keeper.view.nodes.get(node_id)
+    if node is None or (node.drain is not None and node.drain.drained_at is not None):
+        return False
+    state = services.keeper.view.state(node, now=time.monotonic())
+    return state.record is not None and state.verdict.health is not Health.DOWN
 
 
 def _regions(services: Services, states: list[NodeState]) -> list[FleetRegionView]:
@@ -262,4 +239,25 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
                     node_id=state.node.node_id,
                 )
             )
-    return found
+    return found + _certificates(services, states)
+
+
+def _certificates(services: Services, states: list[NodeState]) -> list[OpenProblem]:
+    """Of TLS listeners, those that end soon, the soonest first."""
+    now = services.directory.database_now()
+    ending = sorted(
+        (ends_at, state.node.name, state.node)
+        for state in states
+        if state.record is not None and state.verdict.health is not Health.DOWN
+        if (ends_at := state.record.report.certificate_ends_at) is not None and ends_at - now < _CERTIFICATE_ENDS_SOON
+    )
+    return [
+        OpenProblem(
+            severity="warning",
+            what=f"The certificate of {name} {'ends' if ends_at > now else 'ended'} on {ends_at:%Y-%m-%d %H:%M} UTC: "
+            + ("it has not been renewed." if ends_at > now else "clients are not told of its TLS listener."),
+            region=node.region,
+            node_id=node.node_id,
+        )
+        for ends_at, name, node in ending
+    ]

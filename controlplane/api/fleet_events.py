@@ -62,12 +62,11 @@ async def list_fleet_events(request: Request[Any, Any, Any]) -> Response[bytes]:
     after = decode_cursor(query.cursor, tuple[EventId])
     since = None if query.since is None else in_utc("from", query.since)
     until = None if query.until is None else in_utc("to", query.until)
-    node_id = None if query.node is None else _node_id(services, query.node)
-    if query.node is not None and node_id is None:
-        return answer(FleetEventList(items=[], next_cursor=None))
+    node_id, node_name = _id_or_name(services, query.node)
     found = await events_where(
         services.database,
         node_id=node_id,
+        node_name=node_name,
         region=query.region,
         kind=query.kind,
         since=since,
@@ -185,15 +184,14 @@ def _last_event_id(scope: Scope) -> int | None:
     return int(text)
 
 
-def _node_id(services: Services, named: str) -> UUID | None:
-    """Of a node by its name, or by its id, also of one that was forgotten."""
-    for node in services.directory.nodes.values():
-        if node.name == named:
-            return UUID(node.node_id)
+def _id_or_name(services: Services, named: str | None) -> tuple[UUID | None, str | None]:
+    """Which of both was meant, also of a node that was forgotten. Under a name there may have been several, one after the other."""
+    if named is None or any(node.name == named for node in services.directory.nodes.values()):
+        return None, named
     try:
-        return UUID(named)
+        return UUID(named), None
     except ValueError:
-        return None
+        return None, named
 
 
 def to_event_view(event: LoggedEvent) -> FleetEventView:

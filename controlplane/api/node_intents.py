@@ -11,11 +11,10 @@ from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, decode_json, read_query, require_scope, services_of
 from controlplane.api.describe import described
-from controlplane.api.fleet import find_node
+from controlplane.api.fleet import find_node, is_in_service
 from controlplane.api.problems import ProblemError
 from controlplane.api.translate import to_node_view
 from controlplane.fleet.intent import Change
-from controlplane.fleet.model import Health
 from controlplane.postgres_store.errors import ConflictError
 from controlplane.postgres_store.intents import change_intent, forget_node
 from controlplane.wire.fleet_api import DrainBody, ForgetQuery, IntentBody, NodeView
@@ -93,9 +92,7 @@ async def forget(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Non
     """Its token stops working; its host may join anew."""
     services, query = services_of(request), read_query(request, ForgetQuery)
     node = find_node(services, node_id)
-    state = services.keeper.view.state(node, now=time.monotonic())
-    drained = node.drain is not None and node.drain.drained_at is not None
-    if state.record is not None and state.verdict.health is not Health.DOWN and not drained and not query.force:
+    if is_in_service(services, node.node_id) and not query.force:
         raise ProblemError("conflict", "The node reports: drain it first and wait until it is drained, or say force=true.")
     if await forget_node(services.database, node.node_id, actor=actor_of(request)) is None:
         raise ProblemError("not_found", "There is no node of that id or name.")

@@ -15,6 +15,7 @@ from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.node_tokens import NodeTokens
 from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
@@ -66,6 +67,7 @@ class Services:
     authenticator: Authenticator
     keeper: FleetKeeper
     secrets: NodeSecrets
+    node_tokens: NodeTokens
     journal: JournalWriter
     issuer: IceIssuer
     limiter: RateLimiter

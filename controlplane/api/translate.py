@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from controlplane.fleet import model
 from controlplane.fleet.eligibility import signing_version
@@ -14,6 +14,7 @@ from controlplane.fleet.region_load import region_load
 from controlplane.fleet.view import NodeState
 from controlplane.flows.denials import Delta
 from controlplane.wire import agent_api, fleet_api
+from controlplane.wire.found_api import FoundView
 from controlplane.wire.ice_api import RegionView
 
 
@@ -67,6 +68,7 @@ def to_report(
         coturn_started_age_seconds=beat.coturn.started_age_seconds,
         denied_up_to=beat.denied_up_to,
         allocations_started=beat.allocations_started,
+        certificate_ends_at=None if beat.certificate_ends_at is None else datetime.fromtimestamp(beat.certificate_ends_at, UTC),
     )
 
 
@@ -114,12 +116,17 @@ def to_node_view(state: NodeState, *, now: datetime) -> fleet_api.NodeView:
     return fleet_api.NodeView(**_node_fields(state, now))  # type: ignore[arg-type]
 
 
-def to_node_detail(state: NodeState, *, now: datetime) -> fleet_api.NodeDetail:
+def to_node_detail(state: NodeState, *, now: datetime, found: FoundView | None = None) -> fleet_api.NodeDetail:
     node, record = state.node, state.record
     report = None if record is None else record.report
     return fleet_api.NodeDetail(
         **_node_fields(state, now),  # type: ignore[arg-type]
         joined_at=node.joined_at,
+        token=fleet_api.NodeTokenView(
+            generation=node.token_generation, since_at=node.token_at, next_offered_at=node.token_wanted_at
+        ),
+        certificate_ends_at=None if report is None else report.certificate_ends_at,
+        found=found,
         agent_version=None if report is None else report.agent_version,
         clock_offset_seconds=None if report is None else round(report.clock_offset_seconds, 3),
         coturn=None

@@ -8,8 +8,12 @@ import typer
 
 from controlplane.cli.command import Limit, command, group
 from controlplane.cli.instants import Since, Until
-from controlplane.cli.session import Session, emit
+from controlplane.cli.session import Session, card_lines, emit
+from controlplane.cli.tables import print_card
+from controlplane.cli.words import clean
 from controlplane.client.fleet import Fleet, Regions
+from controlplane.wire.fleet_api import NodeDetail
+from controlplane.wire.found_api import FoundView
 
 fleet = group("The fleet as a whole; for operator tokens.")
 node = group("Relay nodes; for operator tokens.")
@@ -42,7 +46,20 @@ def list_nodes(
 @command(node, "show")
 def show_node(run: Session, name: Annotated[str, typer.Argument(metavar="NODE", help="Its name or its id.")]) -> None:
     """One node: what is observed, what is wanted, and what follows from both."""
-    run.one(Fleet.node(name), order=("name", "node_id"))
+
+    def show(found: NodeDetail) -> None:
+        lines = card_lines(found, ("name", "node_id"), without=("found",))
+        print_card(lines if found.found is None else [*lines, *_found_lines(found.found)])
+
+    run.one(Fleet.node(name), show=show)
+
+
+def _found_lines(found: FoundView) -> list[tuple[str, str]]:
+    """What is wrong comes last, where people look first."""
+    order = ("ok", "warning", "wrong")
+    findings = sorted(found.findings, key=lambda one: order.index(one.state))
+    lines = [("found", ""), *((f"  {name}", text) for name, text in card_lines(found, without=("findings",)))]
+    return lines + [(f"  {one.state}", clean(f"{one.name}: {one.detail} {one.remedy}".rstrip())) for one in findings]
 
 
 def audit(

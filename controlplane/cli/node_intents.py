@@ -27,18 +27,34 @@ Reason = Annotated[str, typer.Option(help="For whoever looks at the node next.")
 def join_token(
     run: Session,
     *,
-    region: Annotated[str, typer.Option(help="The region of the new node.")],
+    region: Annotated[str | None, typer.Option(help="The region of the new node.")] = None,
     name: Annotated[str | None, typer.Option(help="Only a node of this name may use it.")] = None,
+    replace: Annotated[str | None, typer.Option(metavar="NODE", help="Instead of --region: take its place and name.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a node that is in service.")] = False,
     ttl: Annotated[int, typer.Option(parser=Span(least=60, most=604_800), metavar="SPAN", help="How long it is good for.")] = 3600,
 ) -> None:
-    """A one-time token for a new node, as a line to run on its host."""
+    """A one-time token for a new node, or for a new host in place of one, as a line to run on its host."""
+    if (region is None) == (replace is None):
+        raise RefusedHereError("Say either --region of a new node, or --replace with the node whose place it takes.")
 
     def show(made: JoinTokenView) -> None:
         where = f"TURNFLEET_AGENT_URL={run.client.configuration.url}"
-        typer.echo(f"{where} TURNFLEET_AGENT_JOIN_TOKEN={made.join_token} turnfleet-agent run")
+        named = "" if made.name is None else f" TURNFLEET_AGENT_NAME={made.name}"
+        typer.echo(f"{where}{named} TURNFLEET_AGENT_JOIN_TOKEN={made.join_token} turnfleet-agent run")
         note(f"Run this line on the relay host, once, within {ttl // 60} minutes. It is shown only now.")
+        if made.replaces is not None:
+            note(f"When it has joined, the old {made.name} is forgotten: switch its host off.")
 
-    run.one(Fleet.create_join_token(region, name=name, ttl_seconds=ttl), show=show)
+    run.one(Fleet.create_join_token(region, name=name, replace=replace, force=force, ttl_seconds=ttl), show=show)
+
+
+@command(node, "rotate-token")
+def rotate_token(run: Session, name: Name, *, reason: Reason = "") -> None:
+    """Give a node's agent a new token; the one so far works until the agent has shown the new one."""
+    run.one(
+        Fleet.rotate_node_token(name, reason=reason),
+        show=lambda found: note(f"{found.name} gets its next token with its next heartbeat, number {found.token.generation + 1}."),
+    )
 
 
 @command(node, "cordon")

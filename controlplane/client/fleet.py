@@ -130,6 +130,15 @@ class Fleet(Group[Driver]):
 
     @call
     @staticmethod
+    def rotate_node_token(node: str, *, reason: str = "") -> Call[NodeDetail]:
+        """Give its agent a new token; the one so far works until the agent has shown the new one. Asked twice it is what it was."""
+        body = IntentBody(reason=reason)
+        return Call(
+            method="POST", path=f"/fleet/nodes/{part(node)}/token/rotate", body=body, read=json_of(NodeDetail), repeat="always"
+        )
+
+    @call
+    @staticmethod
     def rotate_secrets(*, region: str | None = None, emergency: bool = False, reason: str = "") -> Call[RotationView]:
         """The same for every node of a region, or of the fleet."""
         body = RotateFleetBody(region=region, emergency=emergency, reason=reason)
@@ -209,12 +218,19 @@ class Fleet(Group[Driver]):
 
     @call
     @staticmethod
-    def create_join_token(region: str, *, name: str | None = None, ttl_seconds: int = 3600) -> Call[JoinTokenView]:
-        """A one-time token for a new node. It is shown here only."""
+    def create_join_token(
+        region: str | None = None,
+        *,
+        name: str | None = None,
+        replace: str | None = None,
+        force: bool = False,
+        ttl_seconds: int = 3600,
+    ) -> Call[JoinTokenView]:
+        """A one-time token for a new node of `region`, or for a new host in place of the node `replace`. It is shown here only."""
         return Call(
             method="POST",
             path="/fleet/join-tokens",
-            body=JoinTokenBody(region=region, name=name, ttl_seconds=ttl_seconds),
+            body=JoinTokenBody(region=region, name=name, replace=replace, force=force, ttl_seconds=ttl_seconds),
             read=json_of(JoinTokenView),
             repeat="limited",
         )

@@ -123,6 +123,12 @@ class Node:
     secret_floor: int = 1
     """Older versions are not to be trusted any more."""
     token_sha256: bytes = b""
+    token_generation: int = 0
+    """How many tokens it had before this one."""
+    token_at: datetime | None = None
+    """Since when it has this one."""
+    token_wanted_at: datetime | None = None
+    """Since when it is offered the next one, which works beside this one; None: it is not."""
     joined_at: datetime | None = None
 
     @property
@@ -218,6 +224,8 @@ class Report:
     """The highest number of a denial that the node enforces; 0: none."""
     allocations_started: int | None = None
     """By clients, in this run of the agent. None: it does not count them."""
+    certificate_ends_at: datetime | None = None
+    """Of what the TLS listener serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from controlplane.wire.token_format import parse_token
 log = structlog.get_logger()
 
 
-async def authenticate_node(directory: Directory, bearer: str | None) -> Node:
-    """The node that a node token belongs to: its identity is in the token, never in a body or path.
+async def authenticate_node(directory: Directory, bearer: str | None) -> tuple[Node, bytes]:
+    """The node that a node token belongs to, and the token's hash: its identity is in the token, never in a body or path.
 
     Raises AuthenticationError, or DatabaseUnavailableError when the node is not known here and PostgreSQL is away.
     """
@@ -28,7 +28,7 @@ async def authenticate_node(directory: Directory, bearer: str | None) -> Node:
     node = await directory.node_by_token(parsed.sha256)
     if node is None:
         raise AuthenticationError("The node token is unknown: the node was forgotten, or joined anew elsewhere.")
-    return node
+    return node, parsed.sha256
 
 
 def accept_heartbeat(keeper: FleetKeeper, node: Node, report: Report) -> bool:

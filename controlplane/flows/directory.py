@@ -30,7 +30,7 @@ class Directory:
 
     `fleet_changed` is called when regions and nodes, `tenants_changed` when projects were read anew (a token may have changed,
     too); both may raise DatabaseUnavailableError, and are then called again. Without `tenants_changed` tenants are not read:
-    for a process that nobody sends tokens to.
+    for a process that nobody sends tokens to. `successor_sha256` is of the token that a node may show beside its own.
     """
 
     def __init__(
@@ -40,11 +40,13 @@ class Directory:
         *,
         fleet_changed: Callable[[], None],
         tenants_changed: Callable[[], Awaitable[None]] | None = None,
+        successor_sha256: Callable[[Node], bytes | None] | None = None,
     ) -> None:
         self._database = database
         self._lookups = lookups
         self._fleet_changed = fleet_changed
         self._tenants_changed = tenants_changed
+        self._successor_sha256 = successor_sha256
         self._refreshing = asyncio.Lock()
         self.version = 0
         """Of regions and nodes; 0 until they were read once."""
@@ -104,7 +106,7 @@ class Directory:
         nodes = await all_nodes(self._database)
         self.regions = regions
         self.nodes = {node.node_id: node for node in nodes}
-        self._by_token = {node.token_sha256: node for node in nodes}
+        self._by_token = {sha256: node for node in nodes for sha256 in self._tokens_of(node)}
         self._fleet_changed()
 
     def _keep_projects(self, projects: list[Project]) -> None:
@@ -130,9 +132,14 @@ class Directory:
             self._unknown_until[sha256] = time.monotonic() + _UNKNOWN_SECONDS
         else:
             self.nodes[node.node_id] = node
-            self._by_token[sha256] = node
+            self._by_token |= dict.fromkeys(self._tokens_of(node), node)
             self._fleet_changed()
         return node
+
+    def _tokens_of(self, node: Node) -> list[bytes]:
+        """The hashes of those that it may show now."""
+        successor = None if self._successor_sha256 is None else self._successor_sha256(node)
+        return [node.token_sha256] if successor is None else [node.token_sha256, successor]
 
     def database_now(self) -> datetime:
         """PostgreSQL's clock: all replicas judge by the same one, and what PostgreSQL stamped is compared with it."""

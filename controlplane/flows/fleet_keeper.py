@@ -13,6 +13,7 @@ import structlog
 from controlplane.fleet.model import NodeRecord
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.view import FleetView
+from controlplane.flows.directory import Directory
 from controlplane.redis_store.live_state import LiveState, LiveStateUnavailableError
 
 REFRESH_SECONDS = 0.5
@@ -22,6 +23,8 @@ _EARLY_REBUILD_SECONDS = 0.1
 _WRITE_GATHER_SECONDS = 0.005
 """Heartbeats of so many seconds share one write."""
 _RECORDS_AT_ONCE = 100
+_STRANGER_SECONDS = 30.0
+"""No older than this is what this process knows of who is a node, when it removes others."""
 _STALL_SECONDS = 3.0
 """An event loop that stood still for this long has not heard the heartbeats of that time: it judges nobody by them."""
 
@@ -76,12 +79,30 @@ class FleetKeeper:
             self._news.set()
 
     async def forget(self, node_id: str) -> None:
-        """Of a node that was deleted; what stays, or comes once more from another replica, does no harm."""
+        """Of a node that was deleted; what stays, or comes once more from another replica, is tidied later."""
         self._unwritten.pop(node_id, None)
         try:
             await self._live.forget(node_id)
         except LiveStateUnavailableError as error:
             log.warning("node_not_forgotten_by_redis", node_id=node_id, reason=str(error))
+
+    async def tidy(self, directory: Directory) -> int:
+        """Remove from Redis who is silent and no node any more; how many there were.
+
+        A node that joined a moment ago, which this process does not know yet, is not silent.
+        """
+        if time.monotonic() - directory.confirmed_at > _STRANGER_SECONDS:
+            return 0
+        try:
+            strangers = [each for each in await self._live.silent_for(2 * _STRANGER_SECONDS) if each not in directory.nodes]
+            for start in range(0, len(strangers), _RECORDS_AT_ONCE):
+                await self._live.forget(*strangers[start : start + _RECORDS_AT_ONCE])
+        except LiveStateUnavailableError as error:
+            log.warning("strangers_not_tidied", reason=str(error))
+            return 0
+        if strangers:
+            log.info("strangers_tidied", count=len(strangers))
+        return len(strangers)
 
     def rebuild(self) -> None:
         self.view.rebuild(now=time.monotonic(), wall=datetime.now(UTC))

@@ -23,7 +23,9 @@ from controlplane.postgres_store.retention import (
     blocks_of,
     delete_audit,
     delete_events,
+    delete_join_tokens,
     delete_late_records,
+    delete_node_expiries,
     delete_subjects,
     delete_usage,
     drop_oldest_partition,
@@ -38,6 +40,8 @@ _BLOCKS = 200
 _WALK_SECONDS = 20 * 3600.0
 """A table without an index by age is gone through once a day. Records that arrive late are found then."""
 _RECORDS: tuple[Literal["credentials", "allocations"], ...] = ("credentials", "allocations")
+_SPENT = timedelta(days=1)
+"""How long join tokens that have expired, and expiries that are over, are kept: longer than anything asks for them."""
 
 log = structlog.get_logger()
 
@@ -90,6 +94,8 @@ class Retention:
         await self._delete(partial(delete_usage, self._database, "day", usage_from, limit=_ROWS))
         await self._delete(partial(delete_audit, self._database, today - self._kept.audit, limit=_ROWS))
         await self._delete(partial(delete_events, self._database, today - self._kept.events, limit=_ROWS))
+        for delete in (delete_node_expiries, delete_join_tokens):
+            await self._delete(partial(delete, self._database, today - _SPENT, limit=_ROWS))
         await self._forget_addresses(datetime.now(UTC) - self._kept.client_addresses)
         await self._walk("subjects", partial(delete_subjects, self._database, usage_from))
         return self._in_time()

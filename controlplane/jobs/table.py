@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from controlplane.flows.directory import Directory
 from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
 from controlplane.flows.keep_history import TICK_SECONDS, HistoryKeeper
 from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
+from controlplane.flows.node_tokens import TokenAger
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
 from controlplane.flows.revoke import RevocationKeeper
@@ -35,6 +38,8 @@ def jobs_of_term(
     drains: DrainKeeper,
     rotator: SecretRotator,
     history: HistoryKeeper,
+    ager: TokenAger,
+    directory: Directory,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -52,6 +57,8 @@ def jobs_of_term(
         ("drains", 1.0, drains.advance),
         ("rotation", 1.0, rotator.advance),
         ("history", TICK_SECONDS, history.tick),
+        ("node_tokens", 10.0, ager.advance),
+        ("tidy_live_state", 60.0, partial(keeper.tidy, directory)),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

@@ -41,7 +41,7 @@ async def write_audit(
         connection,
         actor_token_id=actor.token_id,
         actor_kind=actor.kind,
-        address=_inet(actor.address),
+        address=as_inet(actor.address),
         request_id=actor.request_id,
         organization_id=organization_id,
         project_id=project_id,
@@ -52,7 +52,7 @@ async def write_audit(
     )
 
 
-def _inet(address: str | None) -> str | None:
+def as_inet(address: str | None) -> str | None:
     """An address as PostgreSQL's inet takes it. None for what a proxy wrote that is none."""
     try:
         parsed = ip_address(address or "")

@@ -47,6 +47,9 @@ def node_of(row: Any) -> Node:
         rotation_wanted=row["rotation_wanted"],
         secret_floor=row["secret_floor"],
         token_sha256=row["token_sha256"],
+        token_generation=row["token_generation"],
+        token_at=row["token_at"],
+        token_wanted_at=row["token_wanted_at"],
         joined_at=row["joined_at"],
     )
 

@@ -17,7 +17,7 @@ class LoggedEvent:
     region: str | None
     node_id: UUID | None
     node: str | None
-    """Its name; None when it was forgotten."""
+    """Its name when it happened; None for an event that is of no node."""
     was: str | None
     became: str | None
     reason: str
@@ -39,6 +39,7 @@ async def events_where(
     database: Database,
     *,
     node_id: UUID | None = None,
+    node_name: str | None = None,
     region: str | None = None,
     kind: str | None = None,
     since: datetime | None = None,
@@ -49,7 +50,15 @@ async def events_where(
     """The newest first, those older than `before_id`. A filter that is None is none; `until` itself is outside."""
     async with database.connection() as connection:
         found = queries.events_where(
-            connection, node_id=node_id, region=region, kind=kind, since=since, until=until, before_id=before_id, rows=rows
+            connection,
+            node_id=node_id,
+            node_name=node_name,
+            region=region,
+            kind=kind,
+            since=since,
+            until=until,
+            before_id=before_id,
+            rows=rows,
         )
         return [LoggedEvent(**row) async for row in found]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from controlplane.fleet.intent import Change, DrainPhase, intent_after
@@ -59,24 +60,28 @@ async def forget_node(database: Database, node_id: str, *, actor: Actor) -> Node
     """Delete it: its token stops working, and it may join anew. None: there is none. Raises DatabaseUnavailableError."""
     async with database.transaction() as connection:
         row = await queries.node_for_update(connection, id=UUID(node_id))
-        if row is None:
-            return None
-        gone = node_of(row)
-        await queries.delete_node(connection, id=row["id"])
-        await queries.delete_node_expiries(connection, id=row["id"])
-        await write_audit(connection, actor, "node.forget", gone.name, before={"region": gone.region, **_said(gone)})
-        await queries.insert_node_event(
-            connection,
-            kind="node.forgotten",
-            region=gone.region,
-            node_id=row["id"],
-            was=None,
-            became=None,
-            reason="",
-            detail=gone.name,
-            actor=actor.token_id,
-        )
-        return gone
+        return None if row is None else await forget(connection, row, actor, reason="")
+
+
+async def forget(connection: Any, row: Any, actor: Actor, *, reason: str) -> Node:
+    """The same within a transaction, of a node whose row is locked."""
+    gone = node_of(row)
+    await write_audit(connection, actor, "node.forget", gone.name, before={"region": gone.region, **_said(gone)})
+    # While it is there still: an event is told with the name of its node.
+    await queries.insert_node_event(
+        connection,
+        kind="node.forgotten",
+        region=gone.region,
+        node_id=row["id"],
+        was=None,
+        became=None,
+        reason=reason,
+        detail=gone.name,
+        actor=actor.token_id,
+    )
+    await queries.delete_node(connection, id=row["id"])
+    await queries.delete_node_expiries(connection, id=row["id"])
+    return gone
 
 
 async def latest_expiries(database: Database, node_ids: Sequence[str]) -> dict[str, datetime]:

@@ -68,6 +68,16 @@ async def delete_events(database: Database, before_at: datetime, *, limit: int) 
     return await _count(database, queries.delete_events, before_at=before_at, limit=limit)
 
 
+async def delete_node_expiries(database: Database, before_at: datetime, *, limit: int) -> int:
+    """Until when secret versions were needed, of those that ended before."""
+    return await _count(database, queries.delete_node_expiries_before, before_at=before_at, limit=limit)
+
+
+async def delete_join_tokens(database: Database, before_at: datetime, *, limit: int) -> int:
+    """Those that expired before."""
+    return await _count(database, queries.delete_join_tokens, before_at=before_at, limit=limit)
+
+
 async def blocks_of(database: Database, table: str) -> int:
     return await _count(database, queries.blocks_of, name=table)
 

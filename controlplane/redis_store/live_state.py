@@ -30,8 +30,16 @@ return now
 """
 
 _FORGET = """
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
+for i = 1, #ARGV do
+  redis.call('HDEL', KEYS[1], ARGV[i])
+  redis.call('ZREM', KEYS[2], ARGV[i])
+end
+"""
+
+_SILENT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[1])
 """
 
 _CHANGED = f"""
@@ -81,6 +89,7 @@ class LiveState:
         self._put = client.register_script(_PUT)
         self._changed = client.register_script(_CHANGED)
         self._forget = client.register_script(_FORGET)
+        self._silent = client.register_script(_SILENT)
 
     @classmethod
     def connect(cls, url: str) -> LiveState:
@@ -97,9 +106,14 @@ class LiveState:
             flat += (node_id, encode_record(record))
         await self._call(self._put, flat)
 
-    async def forget(self, node_id: str) -> None:
+    async def forget(self, *node_ids: str) -> None:
         """Raises LiveStateUnavailableError."""
-        await self._call(self._forget, [node_id])
+        await self._call(self._forget, node_ids)
+
+    async def silent_for(self, seconds: float) -> list[str]:
+        """The ids of nodes that were not heard of for so long. Raises LiveStateUnavailableError."""
+        found = cast("list[bytes]", await self._call(self._silent, [int(seconds * 1000)]))
+        return [each.decode() for each in found]
 
     async def changed_since(self, cursor: int) -> Changes:
         """What was received since the reading that gave `cursor`; 0 for everything. Raises LiveStateUnavailableError."""

@@ -50,6 +50,7 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     clock_offset_measured_seconds: float | None = None
     denied_up_to: int = 0
     allocations_started: int | None = None
+    certificate_ends_at: float | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -104,6 +105,7 @@ def encode_record(record: NodeRecord) -> bytes:
             clock_offset_measured_seconds=report.clock_offset_measured_seconds,
             denied_up_to=report.denied_up_to,
             allocations_started=report.allocations_started,
+            certificate_ends_at=None if report.certificate_ends_at is None else report.certificate_ends_at.timestamp(),
         )
     )
 
@@ -162,6 +164,7 @@ def _to_domain(stored: StoredRecord) -> NodeRecord:
         clock_offset_measured_seconds=stored.clock_offset_measured_seconds,
         denied_up_to=stored.denied_up_to,
         allocations_started=stored.allocations_started,
+        certificate_ends_at=None if stored.certificate_ends_at is None else datetime.fromtimestamp(stored.certificate_ends_at, UTC),
     )
     return NodeRecord(
         report=report,

@@ -128,6 +128,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """The highest denial number that the node enforces; 0: it holds none, and needs all."""
     allocations_started: Count | None = None
     """By clients, the agent's own probes left out, in this run of the agent. None: it does not count them."""
+    certificate_ends_at: Instant | None = None
+    """When the certificate that coturn serves, or one of its issuers', comes to its end. None: there is none that can be read."""
 
 
 class NodeSecret(Struct, frozen=True, kw_only=True):
@@ -175,6 +177,11 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
     cut off from PostgreSQL may want what nobody wants any more. 0: always taken."""
     end_allocations: bool = False
     """End every live allocation, and go on doing so: the deadline of a drain has passed."""
+    node_token: str | None = None
+    """The node's next token: keep it on disk beside the one so far, then show it, which ends the other. None: there is none."""
+
+    def __repr__(self) -> str:
+        return f"HeartbeatReply(intent={self.intent!r}, secret_versions={self.secret_versions!r}, secrets=[redacted])"
 
 
 class AllocationReport(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from controlplane.wire.agent_api import Capacity, Coturn, Count, Listener, Load, Name, Probe, Rate, Ratio
+from controlplane.wire.found_api import FoundView
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z"
 _SLUG_LENGTH = 63
@@ -33,11 +34,15 @@ class RegionBody(Struct, frozen=True, kw_only=True):
 
 
 class JoinTokenBody(Struct, frozen=True, kw_only=True):
-    """POST /fleet/join-tokens."""
+    """POST /fleet/join-tokens: either `region` or `replace`."""
 
-    region: Slug
+    region: Slug | None = None
     name: Name | None = None
     """Only a node of this name may use it; None: any."""
+    replace: Name | None = None
+    """The name or id of a node whose name, region and intent the new one takes. That one is forgotten when the new one joins."""
+    force: bool = False
+    """Replace it although it reports and is not drained."""
     ttl_seconds: Annotated[int, Meta(ge=60, le=604_800)] = 3600
 
 
@@ -46,6 +51,8 @@ class JoinTokenView(Struct, frozen=True, kw_only=True):
     """Shown here only."""
     region: str
     name: str | None
+    replaces: str | None
+    """The id of the node that is forgotten when the new one joins."""
     expires_at: datetime
 
 
@@ -117,8 +124,23 @@ class NodeView(Struct, frozen=True, kw_only=True):
     """None: never reported."""
 
 
+class NodeTokenView(Struct, frozen=True, kw_only=True):
+    """The token that the node's agent shows, never what it is."""
+
+    generation: Count
+    """0: the one that it joined with."""
+    since_at: datetime | None
+    next_offered_at: datetime | None
+    """Since when it is offered the next one; None: it is not."""
+
+
 class NodeDetail(NodeView, frozen=True, kw_only=True):
     joined_at: datetime | None
+    token: NodeTokenView
+    certificate_ends_at: datetime | None
+    """Of what its TLS listener serves; None: it serves none."""
+    found: FoundView | None
+    """What its agent found on the host; None: it has not told yet, or PostgreSQL does not answer."""
     agent_version: str | None
     clock_offset_seconds: float | None
     coturn: Coturn | None

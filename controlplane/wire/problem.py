@@ -68,7 +68,8 @@ _LIST: Final = (
         code="join_refused",
         status=403,
         title="The join token is not good for this node",
-        meaning="The join token is unknown, expired, spent, or made for a node of another name; or the name is taken.",
+        meaning="The join token is unknown, expired, spent, or made for a node of another name; the name is taken; "
+        "or the node to be replaced still reports.",
         remedy="Make a new join token for the node's region and name, and start the agent with it.",
     ),
     ProblemCode(

@@ -26,6 +26,7 @@ from controlplane.wire.agent_api import (
     UsageReply,
     UsageReport,
 )
+from controlplane.wire.found_api import Found
 from tests.agents.places import LOOPBACK, REALM, SECRET
 
 TOKEN = "tfn_node_token"
@@ -60,6 +61,13 @@ class ControlPlane:
     usage_tries: int = 0
     lost_usage_replies: int = 0
     """How many reports are stored, but not answered."""
+    next_token: str | None = None
+    """What heartbeat replies offer."""
+    known_tokens: set[str] = field(default_factory=set)
+    """Those that a heartbeat may show; empty: any."""
+    found: list[Found] = field(default_factory=list)
+    """What was answered as `found_statuses` say, then with 204."""
+    found_statuses: list[int] = field(default_factory=list)
     allocations: dict[tuple[str, str], AllocationReport] = field(default_factory=dict)
     """The latest of each, as the real one keeps them."""
     url: str = ""
@@ -93,9 +101,14 @@ class ControlPlane:
                 self.authorizations.append(authorization)
                 self.beats.append(msgspec.json.decode(body, type=Heartbeat))
                 self.beat_times.append(time.monotonic())
+                if self.known_tokens and authorization.removeprefix("Bearer ") not in self.known_tokens:
+                    return 401, b'{"detail":"unknown"}'
                 return self.heartbeat_status, msgspec.json.encode(self._reply(self.beats[-1]))
             case "/api/v1/agents/usage":
                 return await self._take_usage(msgspec.json.decode(body, type=UsageReport))
+            case "/api/v1/agents/found":
+                self.found.append(msgspec.json.decode(body, type=Found))
+                return self.found_statuses.pop(0) if self.found_statuses else 204, b""
             case "/healthz":
                 return 200, b'{"alive":true}'
             case "/api/v1/agents/leave":
@@ -137,6 +150,7 @@ class ControlPlane:
             secrets=None if right else [NodeSecret(version=key, secret=value) for key, value in self.secrets.items()],
             server_at=time.time(),
             denied=self._denied(beat),
+            node_token=self.next_token,
         )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

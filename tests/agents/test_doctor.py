@@ -332,7 +332,7 @@ async def test_an_examination_that_hangs_does_not_hold_up_the_end(folder: Path, 
         release.wait(20)
         return []
 
-    monkeypatch.setattr(at_start, "checks", lambda _: [Check(name="hanging", work=hanging)])
+    monkeypatch.setattr(at_start, "checks", lambda _, seen: [Check(name="hanging", work=hanging)])
     async with control_plane() as plane:
         async with running(make_settings(folder, url=plane.url)):
             await eventually(begun.is_set, what="an examination")

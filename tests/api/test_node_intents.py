@@ -246,3 +246,10 @@ async def test_a_node_in_service_is_forgotten_only_on_purpose(api: RunningApi, s
     again = SimulatedNode(api, spare.name, "spare")
     await again.join()
     assert again.node_id != spare.node_id
+    await call(api, spare.name, "cordon")
+    events = await api.client.get("/api/v1/fleet/events", headers=api.bearer("operator"), params={"node": spare.name})
+    told = [(each["kind"], each["node_id"], each["node"]) for each in events.json()["items"]]
+    assert ("node.forgotten", spare.node_id, spare.name) in told  # under its name there is what happened to both
+    assert ("node.intent", again.node_id, spare.name) in told
+    only = await api.client.get("/api/v1/fleet/events", headers=api.bearer("operator"), params={"node": spare.node_id})
+    assert {each["node_id"] for each in only.json()["items"]} == {spare.node_id}

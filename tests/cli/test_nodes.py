@@ -31,6 +31,47 @@ async def test_the_line_that_joins_a_node_really_does(operator: Cli, used: Used)
     assert (await operator("node", "show", "by-its-line")).status == 4
 
 
+async def test_a_new_host_takes_the_place_of_a_node(operator: Cli, used: Used) -> None:
+    old = SimulatedNode(used.api, "old-host", "eu-central")
+    await old.join()
+    await old.beat()
+    assert (await operator("node", "join-token")).status == 2
+    assert (await operator("node", "join-token", "--region", "eu-central", "--replace", "old-host")).status == 2
+    refused = await operator("node", "join-token", "--replace", "old-host")
+    assert refused.status == 1
+    assert "drain it first" in refused.err
+    made = await operator("node", "join-token", "--replace", "old-host", "--force")
+    assert made.status == 0, made.err
+    assert "switch its host off" in made.err
+    _, name, token, *_ = made.out.split()
+    assert name == "TURNFLEET_AGENT_NAME=old-host"
+    body = {"join_token": token.removeprefix("TURNFLEET_AGENT_JOIN_TOKEN="), "join_nonce": "nonce-nonce", "name": "old-host"}
+    joined = await used.api.client.post("/api/v1/agents/join", json=body)
+    assert joined.json()["node_id"] != old.node_id
+    assert joined.json()["node_id"] in (await operator("node", "show", "old-host")).out
+    assert (await operator("node", "forget", "old-host", "--yes")).status == 0
+
+
+async def test_a_node_shows_what_its_agent_found_and_gets_its_next_token(operator: Cli, used: Used) -> None:
+    node = SimulatedNode(used.api, "told", "eu-central")
+    await node.join()
+    findings = [
+        {"name": "disk", "state": "wrong", "detail": "0.1 GB are free.", "remedy": "Make room.\x1b[31m"},
+        {"name": "capacity", "state": "ok", "detail": "1 Gbit/s, stated."},
+    ]
+    body = {"examined_at": 1, "listen_address": "10.0.0.5", "relay_address": "10.0.0.5", "findings": findings}
+    told = await used.api.client.post("/api/v1/agents/found", headers={"authorization": f"Bearer {node.token}"}, json=body)
+    assert told.status_code == 204, told.text
+    shown = (await operator("node", "show", "told")).out
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[-2:] == ["ok capacity: 1 Gbit/s, stated.", "wrong disk: 0.1 GB are free. Make room.\ufffd[31m"]
+    assert "relay address 10.0.0.5" in lines
+    rotated = await operator("node", "rotate-token", "told", "--reason", "a lost copy")
+    assert (rotated.status, rotated.err) == (0, "told gets its next token with its next heartbeat, number 1.\n")
+    assert (await node.beat())["node_token"] is not None
+    assert (await operator("node", "forget", "told", "--force", "--yes")).status == 0
+
+
 async def test_a_node_is_cordoned_drained_and_put_back(operator: Cli, used: Used) -> None:
     node = SimulatedNode(used.api, "eu-2", "eu-central")
     await node.bring_up()

@@ -15,6 +15,7 @@ from controlplane.wire import (
     agent_api,
     events_api,
     fleet_api,
+    found_api,
     history_api,
     ice_api,
     probe_api,
@@ -83,8 +84,8 @@ def _fields(module: Any) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     "module",
-    [events_api, fleet_api, history_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
-    ids=["events", "fleet", "history", "ice", "probe", "records", "rotation", "tenants"],
+    [events_api, fleet_api, found_api, history_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
+    ids=["events", "fleet", "found", "history", "ice", "probe", "records", "rotation", "tenants"],
 )
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")
@@ -107,7 +108,11 @@ def test_every_field_that_operators_send_is_explained(body: type[msgspec.Struct]
 def test_every_field_of_the_agent_protocol_is_on_its_page() -> None:
     text = page(_AGENT_PAGE)
     missing = {
-        f"{struct}.{field}" for struct, names in _fields(agent_api).items() for field in names if not is_documented(field, text)
+        f"{struct}.{field}"
+        for module in (agent_api, found_api)
+        for struct, names in _fields(module).items()
+        for field in names
+        if struct != "FoundView" and not is_documented(field, text)
     }
     assert missing == set()
 

@@ -49,8 +49,10 @@ async def _clumsy_caller(application: Application, secrets: set[str]) -> None:
 
 
 def _of_the_node(folder: Path) -> set[str]:
-    """The node's token, coturn's secrets and the password of its command line."""
-    found = {str(json.loads(path.read_text())["node_token"]) for path in folder.rglob("identity.json")}
+    """The node's tokens, coturn's secrets and the password of its command line."""
+    kept = [json.loads(path.read_text()) for path in folder.rglob("node.json")]
+    assert kept
+    found = {str(text) for each in kept for name, text in each.items() if name.endswith("node_token")}
     for path in folder.rglob("turndb"):
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         found |= {row[0] for row in connection.execute("SELECT value FROM turn_secret")}

@@ -219,3 +219,21 @@ async def test_it_runs_beside_the_making_of_partitions(records: Records) -> None
     await run(records)
     assert await records.partitions() == before
     await database.close()
+
+
+async def test_what_is_spent_is_deleted_a_day_later(records: Records) -> None:
+    await records.connection.execute(
+        "INSERT INTO regions (slug, name, city, country, latitude, longitude) VALUES ('eu', 'E', 'C', 'DE', 0, 0)"
+    )
+    for age in (-1, 0, 3):
+        await records.connection.execute(
+            "INSERT INTO node_expiries (node_id, secret_version, latest_at) VALUES ($1, 1, now() - $2::interval)",
+            uuid4(), timedelta(days=age),
+        )  # fmt: skip
+        await records.connection.execute(
+            "INSERT INTO join_tokens (id, sha256, region, created_by, expires_at) VALUES ($1, '', 'eu', 't', now() - $2::interval)",
+            str(age), timedelta(days=age),
+        )  # fmt: skip
+    await run(records)
+    assert await records.connection.fetchval("SELECT count(*) FROM node_expiries") == 2
+    assert await records.connection.fetchval("SELECT array_agg(id ORDER BY id) FROM join_tokens") == ["-1", "0"]

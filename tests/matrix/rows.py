@@ -155,6 +155,7 @@ ROWS: Final = (
     fleet("POST /api/v1/fleet/nodes/{node_id}/undrain", "fleet:operate", operator=202),
     fleet("GET /api/v1/fleet/secrets", "fleet:read", operator=200),
     fleet("POST /api/v1/fleet/nodes/{node_id}/secrets/rotate", "fleet:operate", operator=202),
+    fleet("POST /api/v1/fleet/nodes/{node_id}/token/rotate", "fleet:operate", operator=202, body={"reason": "a look"}),
     fleet("POST /api/v1/fleet/secrets/rotate", "fleet:operate", operator=202, body={"region": "eu-central"}),
     fleet("DELETE /api/v1/fleet/nodes/{node_id}", "fleet:operate", operator=204, fill={"node_id": "spare_node"}),
     fleet("POST /api/v1/fleet/nodes/{node_id}/probe", "fleet:operate", operator=200, body={"peers": True}),
@@ -166,6 +167,7 @@ ROWS: Final = (
     public("POST /api/v1/agents/join", 403, body={"join_token": "tfj_unknown", "join_nonce": "nonce-nonce", "name": "x"}),
     agent("POST /api/v1/agents/heartbeat", node=200, body="{heartbeat}"),
     agent("POST /api/v1/agents/usage", node=200, body={"allocations": []}),
+    agent("POST /api/v1/agents/found", node=204, body={"examined_at": 1, "listen_address": "::1", "relay_address": "::1"}),
     agent("POST /api/v1/agents/leave", node=204, body={"boot_id": "another-boot", "sequence": 1}),
     # For anyone.
     public("GET /healthz"),

@@ -108,7 +108,7 @@ async def test_every_change_of_the_directory_moves_its_version(database_url: str
 
 
 async def joined(database: Database, token: str, *, nonce: str = "nonce-1", name: str = "relay-1") -> JoinedNode | JoinRefusal:
-    return await join_node(database, join_token=token, nonce=nonce, name=name)
+    return await join_node(database, join_token=token, nonce=nonce, name=name, is_in_service=lambda _: False)
 
 
 async def test_of_fifty_parallel_uses_of_a_join_token_one_wins(database_url: str) -> None:

@@ -1,8 +1,9 @@
 -- name: events_where
--- Newest first; every filter may be null. A node that was forgotten has no name any more.
-SELECT e.id, e.happened_at, e.kind, e.region, e.node_id, n.name AS node, e.was, e.became, e.reason, e.detail, e.actor
-FROM fleet_events e LEFT JOIN nodes n ON n.id = e.node_id
+-- Newest first; every filter may be null.
+SELECT e.id, e.happened_at, e.kind, e.region, e.node_id, e.node_name AS node, e.was, e.became, e.reason, e.detail, e.actor
+FROM fleet_events e
 WHERE (:node_id::uuid IS NULL OR e.node_id = :node_id)
+    AND (:node_name::text IS NULL OR e.node_name = :node_name)
     AND (:region::text IS NULL OR e.region = :region)
     AND (:kind::text IS NULL OR e.kind = :kind)
     AND (:since::timestamptz IS NULL OR e.happened_at >= :since)
@@ -12,9 +13,8 @@ ORDER BY e.id DESC LIMIT :rows::bigint;
 
 -- name: events_after
 -- Oldest first.
-SELECT e.id, e.happened_at, e.kind, e.region, e.node_id, n.name AS node, e.was, e.became, e.reason, e.detail, e.actor
-FROM fleet_events e LEFT JOIN nodes n ON n.id = e.node_id
-WHERE e.id > :after_id ORDER BY e.id LIMIT :rows::bigint;
+SELECT e.id, e.happened_at, e.kind, e.region, e.node_id, e.node_name AS node, e.was, e.became, e.reason, e.detail, e.actor
+FROM fleet_events e WHERE e.id > :after_id ORDER BY e.id LIMIT :rows::bigint;
 
 -- name: event_log_place^
 -- Where the log ends, up to where it has gaps, and how many events lie after one: at most `rows` are counted.

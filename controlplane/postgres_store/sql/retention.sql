@@ -48,3 +48,15 @@ WITH gone AS (
     DELETE FROM subjects WHERE last_seen_at < :before_at
         AND ctid >= format('(%s,0)', :first_block::bigint)::tid AND ctid < format('(%s,0)', :end_block::bigint)::tid RETURNING 1
 ) SELECT count(*) FROM gone;
+
+-- name: delete_node_expiries_before$
+-- What has expired for so long that no rotation and no drain asks for it. Also of nodes that were forgotten.
+WITH gone AS (
+    DELETE FROM node_expiries WHERE ctid = ANY(ARRAY(SELECT ctid FROM node_expiries WHERE latest_at < :before_at LIMIT :limit)) RETURNING 1
+) SELECT count(*) FROM gone;
+
+-- name: delete_join_tokens$
+-- Nobody can join with them any more. Who made them is in the audit.
+WITH gone AS (
+    DELETE FROM join_tokens WHERE id = ANY(ARRAY(SELECT id FROM join_tokens WHERE expires_at < :before_at LIMIT :limit)) RETURNING 1
+) SELECT count(*) FROM gone;
