@@ -105,9 +105,11 @@ async def test_an_agent_whose_next_token_is_refused_goes_on_with_the_one_before(
     async with control_plane() as plane:
         plane.known_tokens = {TOKEN}
         plane.next_token = NEXT
+        plane.interval_seconds = 3.0
         settings = make_settings(folder, url=plane.url)
         async with running(settings):
             await eventually(lambda: f"Bearer {NEXT}" in plane.authorizations, what="the next token")
+            plane.interval_seconds = 0.3
             tried = plane.authorizations.index(f"Bearer {NEXT}")
             await eventually(lambda: len(plane.authorizations) > tried + 4, what="more heartbeats")
             assert set(plane.authorizations[tried + 1 :]) == {f"Bearer {TOKEN}"}
