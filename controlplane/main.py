@@ -38,6 +38,7 @@ from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
 from controlplane.flows.retention import Kept, Retention
 from controlplane.flows.revoke import RevocationKeeper, Revoker
+from controlplane.flows.roll_region import RollKeeper
 from controlplane.flows.rotate_secrets import SecretRotator
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.share_placements import PlacementSharer
@@ -112,6 +113,9 @@ async def _update_gauges(services: Services, shipper: Shipper, sharer: Placement
         metrics.nodes.clear()
         metrics.eligible_nodes.clear()
         metrics.region_utilisation.clear()
+        metrics.rolls_stopped.clear()
+        for stopped in services.directory.stopped_rolls:
+            metrics.rolls_stopped.labels(stopped.region).set(1)
         for (region, health), count in keeper.view.health_counts().items():
             if count:
                 metrics.nodes.labels(region, health).set(count)
@@ -304,6 +308,7 @@ async def run_jobs(settings: Settings) -> None:
     conversion = ConversionLearner(learning_database, conversion_store)
     targets = Targets(settings.webhook_private_targets)
     webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
+    prober = NodeProber(NodeSecrets(settings.master_key), ca_file=settings.relay_ca_file) if settings.master_key else None
 
     retention_store = retention_database(settings.database_url)
     kept = Kept(
@@ -321,8 +326,10 @@ async def run_jobs(settings: Settings) -> None:
         days = settings.secret_rotation_days
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
+        rolls = RollKeeper(reader.database, reader.keeper, reader.directory, prober, epoch=epoch)
         return jobs_of_term(
-            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator, epoch
+            *(reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator),
+            *(rolls, epoch),
         )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)

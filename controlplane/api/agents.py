@@ -137,4 +137,5 @@ def _reply(services: Services, node: Node, now: float, *, with_secrets: bool, de
         denied=to_denials_delta(services.denials.delta(node.node_id, denied_up_to)),
         wanted_at=0.0 if (known := services.directory.confirmed_database_at) is None else known.timestamp(),
         end_allocations=node.drain is not None and must_end(node.drain, now=datetime.fromtimestamp(now, UTC)),
+        coturn_generation=node.wanted_generation,
     )

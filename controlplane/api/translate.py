@@ -66,6 +66,8 @@ def to_report(
         coturn_started_age_seconds=beat.coturn.started_age_seconds,
         denied_up_to=beat.denied_up_to,
         allocations_started=beat.allocations_started,
+        coturn_generation=beat.coturn_generation,
+        coturn_failure=beat.coturn_failure or "",
     )
 
 

@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import typer
 
-import controlplane.cli.node_probe  # noqa: F401 - adds its command to `turnfleet node`
+import controlplane.cli.node_probe
+import controlplane.cli.region_roll  # noqa: F401 - adds its commands to `turnfleet region`
 from controlplane import __version__
 from controlplane.cli import (
     credentials,

@@ -11,6 +11,7 @@ from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
 from controlplane.flows.revoke import RevocationKeeper
+from controlplane.flows.roll_region import RollKeeper
 from controlplane.flows.rotate_secrets import SecretRotator
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.sweep import Sweeper
@@ -33,6 +34,7 @@ def jobs_of_term(
     retention: Retention,
     drains: DrainKeeper,
     rotator: SecretRotator,
+    rolls: RollKeeper,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -49,6 +51,7 @@ def jobs_of_term(
         ("tidy_revocations", 30.0, revocations.tidy),
         ("drains", 1.0, drains.advance),
         ("rotation", 1.0, rotator.advance),
+        ("rolls", 1.0, rolls.advance),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

@@ -48,6 +48,7 @@ def node_of(row: Any) -> Node:
         secret_floor=row["secret_floor"],
         token_sha256=row["token_sha256"],
         joined_at=row["joined_at"],
+        coturn_generation=row["coturn_generation"],
     )
 
 

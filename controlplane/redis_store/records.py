@@ -50,6 +50,8 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     clock_offset_measured_seconds: float | None = None
     denied_up_to: int = 0
     allocations_started: int | None = None
+    coturn_generation: int = 0
+    coturn_failure: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -104,6 +106,8 @@ def encode_record(record: NodeRecord) -> bytes:
             clock_offset_measured_seconds=report.clock_offset_measured_seconds,
             denied_up_to=report.denied_up_to,
             allocations_started=report.allocations_started,
+            coturn_generation=report.coturn_generation,
+            coturn_failure=report.coturn_failure,
         )
     )
 
@@ -162,6 +166,8 @@ def _to_domain(stored: StoredRecord) -> NodeRecord:
         clock_offset_measured_seconds=stored.clock_offset_measured_seconds,
         denied_up_to=stored.denied_up_to,
         allocations_started=stored.allocations_started,
+        coturn_generation=stored.coturn_generation,
+        coturn_failure=stored.coturn_failure,
     )
     return NodeRecord(
         report=report,

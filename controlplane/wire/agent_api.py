@@ -27,6 +27,7 @@ Rate = Annotated[float, Meta(ge=0, le=1e15)]
 Ratio = Annotated[float, Meta(ge=0, le=1e6)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Version = Annotated[int, Meta(ge=1, le=2**31)]
+Generation = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Instant = Annotated[float, Meta(ge=0, le=1e11)]
 """Unix seconds."""
 CredentialId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
@@ -128,6 +129,10 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """The highest denial number that the node enforces; 0: it holds none, and needs all."""
     allocations_started: Count | None = None
     """By clients, the agent's own probes left out, in this run of the agent. None: it does not count them."""
+    coturn_generation: Generation = 0
+    """The newest `coturn_generation` of a reply that coturn was stopped for, to start anew; 0: none yet."""
+    coturn_failure: ShortText | None = None
+    """What went wrong with that restart, in a sentence; None: nothing."""
 
 
 class NodeSecret(Struct, frozen=True, kw_only=True):
@@ -175,6 +180,9 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
     cut off from PostgreSQL may want what nobody wants any more. 0: always taken."""
     end_allocations: bool = False
     """End every live allocation, and go on doing so: the deadline of a drain has passed."""
+    coturn_generation: Generation = 0
+    """Higher than what the node has: coturn is to be stopped and started anew, with the program and files of that moment.
+    0: nothing is asked, as of any node that is not drained."""
 
 
 class AllocationReport(Struct, frozen=True, kw_only=True):

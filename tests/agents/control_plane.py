@@ -37,6 +37,7 @@ class ControlPlane:
     intent: Intent = "active"
     realm: str = REALM
     interval_seconds: float = 0.3
+    coturn_generation: int = 0
     join_status: int = 200
     lost_joins: int = 0
     """How many joins are done but not answered."""
@@ -137,6 +138,7 @@ class ControlPlane:
             secrets=None if right else [NodeSecret(version=key, secret=value) for key, value in self.secrets.items()],
             server_at=time.time(),
             denied=self._denied(beat),
+            coturn_generation=self.coturn_generation,
         )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

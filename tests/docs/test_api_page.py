@@ -11,7 +11,17 @@ import pytest
 
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
-from controlplane.wire import agent_api, events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api
+from controlplane.wire import (
+    agent_api,
+    events_api,
+    fleet_api,
+    ice_api,
+    probe_api,
+    records_api,
+    rolls_api,
+    rotation_api,
+    tenants_api,
+)
 from tests.docs.pages import DOCS, fenced, headings, is_documented, page, pages
 
 _PAGE = "docs/reference/api.md"
@@ -73,8 +83,8 @@ def _fields(module: Any) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     "module",
-    [events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
-    ids=["events", "fleet", "ice", "probe", "records", "rotation", "tenants"],
+    [events_api, fleet_api, ice_api, probe_api, records_api, rolls_api, rotation_api, tenants_api],
+    ids=["events", "fleet", "ice", "probe", "records", "rolls", "rotation", "tenants"],
 )
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")
@@ -88,7 +98,11 @@ def test_every_field_that_operators_and_applications_see_is_on_the_page(module: 
 
 
 @pytest.mark.parametrize(
-    "body", [fleet_api.RegionBody, fleet_api.JoinTokenBody, tenants_api.ProjectBody, tenants_api.TokenBody, probe_api.NodeProbeBody]
+    "body",
+    [
+        *[fleet_api.RegionBody, fleet_api.JoinTokenBody, tenants_api.ProjectBody, tenants_api.TokenBody, probe_api.NodeProbeBody],
+        rolls_api.RollBody,
+    ],
 )
 def test_every_field_that_operators_send_is_explained(body: type[msgspec.Struct]) -> None:
     assert [field for field in body.__struct_encode_fields__ if not is_documented(field, page(_PAGE))] == []
@@ -129,6 +143,7 @@ def test_the_example_of_a_node_has_every_field_and_no_other() -> None:
         ("became", events_api.FleetEventList),
         ("projects", tenants_api.OrganizationView),
         ("as_expected", probe_api.NodeProbeView),
+        ("waits_for", rolls_api.RollView),
     ],
 )
 def test_the_examples_of_tenants_have_every_field_and_no_other(key: str, kind: type[msgspec.Struct]) -> None:

@@ -6,12 +6,14 @@ SELECT slug, name, city, country, latitude, longitude FROM regions ORDER BY slug
 
 -- name: nodes_all
 SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at
+    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at,
+    coturn_generation
 FROM nodes;
 
 -- name: node_by_token^
 SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at
+    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at,
+    coturn_generation
 FROM nodes WHERE token_sha256 = :sha256;
 
 -- name: region_for_update^
