@@ -17,6 +17,7 @@ from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.config import Wanted
 from agents.coturn.folder import Folder, Owner
+from agents.coturn.restarts import Restarts
 from agents.coturn.supervisor import Supervisor
 from agents.coturn.turndb import TurnDatabase
 from agents.disk import Disk
@@ -134,6 +135,7 @@ async def _serve_with(
         command_line=command_line,
         log_tag=tag,
         certificate=certificate,
+        restarts=Restarts(settings, node_id=badge.who.node_id),
         on_change=coturn_changed,
     )
     usage = Usage(

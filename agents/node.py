@@ -30,6 +30,7 @@ from agents.plan import (
     EndAllocations,
     KeepTo,
     LocalState,
+    RestartCoturn,
     SetIntent,
     SetInterval,
     StartCoturn,
@@ -90,7 +91,12 @@ class Node:
         self._answered_at: float | None = None
         self._last_heartbeat = "none"
         self._state = LocalState(
-            realm=badge.who.realm, intent=None, interval_seconds=FIRST_INTERVAL_SECONDS, secrets={}, coturn_wanted=False
+            realm=badge.who.realm,
+            intent=None,
+            interval_seconds=FIRST_INTERVAL_SECONDS,
+            secrets={},
+            coturn_wanted=False,
+            coturn_generation=supervisor.restarts.done,
         )
 
     @property
@@ -189,6 +195,8 @@ class Node:
             denied_up_to=self._usage.enforcer.denied_up_to,
             allocations_started=self._usage.started,
             certificate_ends_at=ends_at.timestamp() if (ends_at := self._certificate.ends_at) is not None else None,
+            coturn_generation=self._supervisor.restarts.done,
+            coturn_failure=self._supervisor.restarts.failure,
         )
 
     def goodbye(self, reason: str) -> LeaveRequest:
@@ -219,6 +227,8 @@ class Node:
                 log.info("intent_changed", **{"from": self._state.intent, "to": intent})
             case StartCoturn():
                 log.info("coturn_wanted", realm=self._state.realm)
+            case RestartCoturn(generation=generation):
+                self._supervisor.restart(generation)
             case EndAllocations(wanted=wanted):
                 self._usage.enforcer.end_everything(wanted)
             case TakeDenials(delta=delta):

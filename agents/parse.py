@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,16 @@ def coturn_file(text: str) -> Path:
     """An existing file whose absolute path can stand in coturn's configuration."""
     path = existing_file(text)
     _refuse_unwritable(str(path))
+    return path
+
+
+def program(text: str) -> Path:
+    """An executable that nobody but its owner may change: the agent runs it, as root where it is root."""
+    path = existing_file(text)
+    if not os.access(path, os.X_OK):
+        raise ValueError(f"must name a program that can be run, and {text!r} cannot (chmod +x)")
+    if path.stat().st_mode & 0o022:
+        raise ValueError(f"must name a program that only its owner may change, and others may change {text!r} (chmod go-w)")
     return path
 
 

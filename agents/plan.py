@@ -32,6 +32,8 @@ class LocalState:
     """Of the newest wish so far, Unix seconds."""
     ending: bool = False
     """Whether every live allocation is ended."""
+    coturn_generation: int = 0
+    """The newest start of coturn that was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,13 @@ class StartCoturn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestartCoturn:
+    """coturn has to start anew, with the program and the files that are on the host then."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakeDenials:
     """Credentials that may relay nothing more."""
 
@@ -85,7 +94,7 @@ class EndAllocations:
     wanted: bool
 
 
-Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn | TakeDenials | EndAllocations | KeepTo
+Action = SetInterval | ChangeRealm | WriteSecrets | SetIntent | StartCoturn | RestartCoturn | TakeDenials | EndAllocations | KeepTo
 
 
 def plan(reply: HeartbeatReply, state: LocalState) -> list[Action]:
@@ -109,6 +118,8 @@ def plan(reply: HeartbeatReply, state: LocalState) -> list[Action]:
         actions.append(SetIntent(intent=reply.intent))
     if reply.end_allocations != state.ending:
         actions.append(EndAllocations(wanted=reply.end_allocations))
+    if reply.coturn_generation > state.coturn_generation:
+        actions.append(RestartCoturn(generation=reply.coturn_generation))
     will_hold = state.secrets if wanted is None else wanted
     if not state.coturn_wanted and (will_hold or not reply.secret_versions):
         actions.append(StartCoturn())
@@ -141,6 +152,8 @@ def applied(state: LocalState, action: Action) -> LocalState:
             return replace(state, intent=intent)
         case StartCoturn():
             return replace(state, coturn_wanted=True)
+        case RestartCoturn(generation=generation):
+            return replace(state, coturn_generation=generation)
         case EndAllocations(wanted=wanted):
             return replace(state, ending=wanted)
         case KeepTo(wanted_at=wanted_at):

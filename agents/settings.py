@@ -244,6 +244,15 @@ class AgentSettings:
         meaning="What happens to an own coturn when the agent is told to end. One left running is adopted at the next start.",
     )
 
+    before_restart: Path | None = _setting(
+        "BEFORE_RESTART",
+        parse.program,
+        default=None,
+        shown="none",
+        meaning="Program of yours that is run, without a shell or arguments, before coturn is started again in a rolling restart: "
+        "to install a newer coturn, for example. It has five minutes.",
+    )
+
     @property
     def serves_tls(self) -> bool:
         return self.tls_cert is not None

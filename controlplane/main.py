@@ -41,6 +41,7 @@ from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
 from controlplane.flows.retention import Kept, Retention
 from controlplane.flows.revoke import RevocationKeeper, Revoker
+from controlplane.flows.roll_region import RollKeeper
 from controlplane.flows.rotate_secrets import SecretRotator
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.share_placements import PlacementSharer
@@ -126,6 +127,9 @@ async def _update_gauges(services: Services, shipper: Shipper, sharer: Placement
         metrics.nodes.clear()
         metrics.eligible_nodes.clear()
         metrics.region_utilisation.clear()
+        metrics.rolls_stopped.clear()
+        for stopped in services.directory.stopped_rolls:
+            metrics.rolls_stopped.labels(stopped.region).set(1)
         for (region, health), count in keeper.view.health_counts().items():
             if count:
                 metrics.nodes.labels(region, health).set(count)
@@ -333,6 +337,7 @@ async def run_jobs(settings: Settings) -> None:
     conversion = ConversionLearner(learning_database, conversion_store)
     targets = Targets(settings.webhook_private_targets)
     webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
+    prober = NodeProber(NodeSecrets(settings.master_key), ca_file=settings.relay_ca_file) if settings.master_key else None
 
     # Of 10,000 nodes there is much to write at once, and the sweep must not wait for it.
     history_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
@@ -353,6 +358,7 @@ async def run_jobs(settings: Settings) -> None:
         days = settings.secret_rotation_days
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
+        rolls = RollKeeper(reader.database, reader.keeper, reader.directory, prober, epoch=epoch)
         history = HistoryKeeper(history_database, reader.keeper, reader.directory, epoch=epoch)
         token_days = settings.node_token_days
         ager = TokenAger(reader.database, reader.directory, every=timedelta(days=token_days) if token_days else None, epoch=epoch)
@@ -370,6 +376,7 @@ async def run_jobs(settings: Settings) -> None:
             history,
             ager,
             reader.directory,
+            rolls,
             epoch,
         )
 

@@ -26,6 +26,7 @@ from agents.coturn.folder import Folder, Owner, make_log, refuse_links
 from agents.coturn.logfile import last_lines
 from agents.coturn.orphans import adopt_or_stop, port_fault
 from agents.coturn.process import BootRecord, Process, spawn, watched, write_boot
+from agents.coturn.restarts import Restarts
 from agents.errors import CoturnError
 from agents.files import write_atomically
 from agents.settings import AgentSettings
@@ -60,6 +61,7 @@ class Supervisor:
         command_line: CommandLine,
         log_tag: str,
         certificate: Certificate,
+        restarts: Restarts,
         on_change: Callable[[CoturnState], None],
     ) -> None:
         self._settings = settings
@@ -74,6 +76,7 @@ class Supervisor:
         self._process: Process | None = None
         self._failures = 0
         self._certificate = certificate
+        self.restarts = restarts
         self.state: CoturnState = "stopped"
         self.version: str | None = None
         self.lives = 0
@@ -99,6 +102,11 @@ class Supervisor:
             log.info("coturn_restart_asked", reason="its configuration changed")
         # Only now: after a failed write the same wish must be a new one.
         self._text = text
+        self._wake.set()
+
+    def restart(self, generation: int) -> None:
+        """Sees to it that coturn starts anew, once for each generation: of a newer program, after the host's own preparation."""
+        self.restarts.ask(generation)
         self._wake.set()
 
     @property
@@ -188,7 +196,7 @@ class Supervisor:
         began = time.monotonic()
         self._change("starting")
         await self._await_greeting(process, text)
-        while not process.died.is_set() and self._text == text:
+        while not process.died.is_set() and self._text == text and not self.restarts.due:
             await self._woken(None)
         self._command_line.drop()
         if process.died.is_set():
@@ -201,7 +209,7 @@ class Supervisor:
             # The next life looks for it, and does not begin beside it.
             log.error("coturn_not_stopped", pid=process.pid, reason=str(error))  # noqa: TRY400 - a sentence
             return
-        log.info("coturn_stopped", pid=process.pid, reason="its configuration changed")
+        log.info("coturn_stopped", pid=process.pid, reason="restart wanted" if self.restarts.due else "configuration changed")
 
     async def _obtained(self, text: str) -> Process | None:
         try:
@@ -211,6 +219,11 @@ class Supervisor:
             return None
 
     async def _obtain(self, text: str) -> Process | None:
+        if self.restarts.due:
+            # No digest is that of a running one: what another run of the agent left is stopped, not adopted.
+            await adopt_or_stop(self._folder, binary=self._settings.coturn_binary, config_digest="", on_death=self._wake.set)
+            self.is_over = True
+            await self.restarts.prepare()
         adopted = await adopt_or_stop(
             self._folder, binary=self._settings.coturn_binary, config_digest=digest(text), on_death=self._wake.set
         )
@@ -277,13 +290,13 @@ class Supervisor:
             return None
 
     async def _await_greeting(self, process: Process, text: str | None) -> None:
-        """Running is what greets on its command line. Given up when another configuration than `text` is wanted.
+        """Running is what greets on its command line. Given up when another configuration than `text`, or a restart, is wanted.
 
         `text` is None where that changes nothing: another supervisor started it.
         """
         pause = GREETING_RETRY_SECONDS
         warn_at: float | None = time.monotonic() + GREETING_SECONDS
-        while not process.died.is_set() and text in {None, self._text}:
+        while not process.died.is_set() and text in {None, self._text} and not self.restarts.due:
             if await self._command_line.log_in():
                 self.version = self._command_line.version
                 can = capabilities.of_version(self.version)

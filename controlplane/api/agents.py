@@ -152,4 +152,5 @@ def _reply(services: Services, node: Node, now: float, *, shown: bytes, with_sec
         wanted_at=0.0 if (known := services.directory.confirmed_database_at) is None else known.timestamp(),
         end_allocations=node.drain is not None and must_end(node.drain, now=datetime.fromtimestamp(now, UTC)),
         node_token=None if next_token is None else next_token.reveal(),
+        coturn_generation=node.wanted_generation,
     )

@@ -10,7 +10,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.types import ASGIApp, ControllerRouterHandler
 
-from controlplane.api import audit, fleet_events, fleet_history, organizations, projects, tokens
+from controlplane.api import audit, fleet_events, fleet_history, organizations, projects, rolls, tokens
 from controlplane.api.agent_found import report_found
 from controlplane.api.agent_usage import report_usage
 from controlplane.api.agents import join, leave, make_heartbeat_route
@@ -79,6 +79,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         forget,
         list_fleet_regions,
         put_fleet_region,
+        *rolls.ROUTES,
         list_nodes,
         show_node,
         probe_node,

@@ -220,6 +220,10 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
         found.append(OpenProblem(severity="warning", what="Redis does not answer: replicas do not see each other's heartbeats."))
     if degraded.database_unreachable:
         found.append(OpenProblem(severity="warning", what="PostgreSQL does not answer: issues wait in the journal."))
+    found.extend(
+        OpenProblem(severity="warning", what=f"The roll of {roll.region} has stopped. {roll.because}", region=roll.region)
+        for roll in services.directory.stopped_rolls
+    )
     for state in states:
         if state.verdict.health in {Health.DOWN, Health.SUSPECT}:
             found.append(

@@ -69,6 +69,8 @@ def to_report(
         denied_up_to=beat.denied_up_to,
         allocations_started=beat.allocations_started,
         certificate_ends_at=None if beat.certificate_ends_at is None else datetime.fromtimestamp(beat.certificate_ends_at, UTC),
+        coturn_generation=beat.coturn_generation,
+        coturn_failure=beat.coturn_failure or "",
     )
 
 

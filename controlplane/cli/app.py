@@ -9,7 +9,8 @@ from typing import NoReturn
 import typer
 
 import controlplane.cli.history
-import controlplane.cli.node_probe  # noqa: F401 - both add their commands to `turnfleet node`
+import controlplane.cli.node_probe
+import controlplane.cli.region_roll  # noqa: F401 - these add their commands to `turnfleet node` and `turnfleet region`
 from controlplane import __version__
 from controlplane.cli import (
     credentials,

@@ -22,6 +22,7 @@ from controlplane.wire.fleet_api import (
 from controlplane.wire.history_api import NodeHistory, RegionHistory
 from controlplane.wire.ice_api import RegionView
 from controlplane.wire.probe_api import NodeProbeBody, NodeProbeView
+from controlplane.wire.rolls_api import RollBody, RollSummary, RollView
 from controlplane.wire.rotation_api import RotateFleetBody, RotateNodeBody, RotationView, SecretView
 from controlplane.wire.tenants_api import AuditView
 
@@ -70,6 +71,39 @@ class Fleet(Group[Driver]):
             read=json_of(FleetRegionView),
             repeat="refused",
         )
+
+    @call
+    @staticmethod
+    def roll(
+        region: str, *, reason: str = "", max_unavailable: int = 1, deadline_seconds: int = 3600, force: bool = True
+    ) -> Call[RollView]:
+        """Restart the relays of a region one after another. Deadline and `force` are those of each node's drain."""
+        body = RollBody(reason=reason, max_unavailable=max_unavailable, deadline_seconds=deadline_seconds, force=force)
+        return Call(method="POST", path=f"/fleet/regions/{part(region)}/roll", body=body, read=json_of(RollView), repeat="limited")
+
+    @pages
+    @staticmethod
+    def rolls(*, region: str | None = None, state: str | None = None) -> Pages[RollSummary]:
+        """Every roll, the newest first. `state` is running, stopped or finished."""
+        return Pages(path="/fleet/rolls", item=RollSummary, query={"region": region, "state": state})
+
+    @call
+    @staticmethod
+    def show_roll(roll_id: str) -> Call[RollView]:
+        """One roll, with how far each node has come."""
+        return get(f"/fleet/rolls/{part(roll_id)}", RollView)
+
+    @call
+    @staticmethod
+    def stop_roll(roll_id: str, *, reason: str = "") -> Call[RollView]:
+        """Take no further step of it. Of one that stopped by itself: somebody has looked at it."""
+        return _roll_change(roll_id, "stop", reason)
+
+    @call
+    @staticmethod
+    def resume_roll(roll_id: str, *, reason: str = "") -> Call[RollView]:
+        """Go on with one that was stopped, or stopped by itself."""
+        return _roll_change(roll_id, "resume", reason)
 
     @pages
     @staticmethod
@@ -234,6 +268,11 @@ class Fleet(Group[Driver]):
             read=json_of(JoinTokenView),
             repeat="limited",
         )
+
+
+def _roll_change(roll_id: str, change: str, reason: str) -> Call[RollView]:
+    body = IntentBody(reason=reason)
+    return Call(method="POST", path=f"/fleet/rolls/{part(roll_id)}/{change}", body=body, read=json_of(RollView), repeat="limited")
 
 
 def _intent(node: str, change: str, body: IntentBody) -> Call[NodeView]:

@@ -130,11 +130,20 @@ class Node:
     token_wanted_at: datetime | None = None
     """Since when it is offered the next one, which works beside this one; None: it is not."""
     joined_at: datetime | None = None
+    coturn_generation: int = 0
+    """Which start of coturn was asked for last."""
 
     @property
     def wanted_versions(self) -> tuple[int, ...]:
         """Versions that coturn shall hold: none once a drain has withdrawn them."""
         return () if self.drain is not None and self.drain.withdrawn_at is not None else self.secret_versions
+
+    @property
+    def wanted_generation(self) -> int:
+        """The start of coturn that its agent is to be at; 0: any. Of a drained node alone: an agent that lost its count must break
+        no call.
+        """
+        return self.coturn_generation if self.drain is not None and self.drain.drained_at is not None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +235,10 @@ class Report:
     """By clients, in this run of the agent. None: it does not count them."""
     certificate_ends_at: datetime | None = None
     """Of what the TLS listener serves."""
+    coturn_generation: int = 0
+    """The newest wanted start of coturn that the agent has done its part for; 0: none was wanted yet."""
+    coturn_failure: str = ""
+    """What went wrong with that start, in words; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

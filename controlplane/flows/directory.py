@@ -14,6 +14,7 @@ from controlplane.fleet.model import Node, Region
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.directory import all_nodes, all_regions, directory_version, node_by_token
 from controlplane.postgres_store.errors import DatabaseUnavailableError
+from controlplane.postgres_store.rolls import StoppedRoll, stopped_rolls
 from controlplane.postgres_store.tenants import Project, all_projects
 
 _PERIOD_SECONDS = 0.4
@@ -53,6 +54,7 @@ class Directory:
         self.tenants_version = 0
         self.regions: list[Region] = []
         self.nodes: dict[str, Node] = {}
+        self.stopped_rolls: list[StoppedRoll] = []
         self.projects: dict[UUID, Project] = {}
         self._by_token: dict[bytes, Node] = {}
         self._by_slug: dict[tuple[UUID, str], Project] = {}
@@ -104,6 +106,7 @@ class Directory:
     async def _read_fleet(self) -> None:
         regions = await all_regions(self._database)
         nodes = await all_nodes(self._database)
+        self.stopped_rolls = await stopped_rolls(self._database)
         self.regions = regions
         self.nodes = {node.node_id: node for node in nodes}
         self._by_token = {sha256: node for node in nodes for sha256 in self._tokens_of(node)}

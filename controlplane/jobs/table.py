@@ -15,6 +15,7 @@ from controlplane.flows.node_tokens import TokenAger
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
 from controlplane.flows.revoke import RevocationKeeper
+from controlplane.flows.roll_region import RollKeeper
 from controlplane.flows.rotate_secrets import SecretRotator
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.sweep import Sweeper
@@ -40,6 +41,7 @@ def jobs_of_term(
     history: HistoryKeeper,
     ager: TokenAger,
     directory: Directory,
+    rolls: RollKeeper,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -59,6 +61,7 @@ def jobs_of_term(
         ("history", TICK_SECONDS, history.tick),
         ("node_tokens", 10.0, ager.advance),
         ("tidy_live_state", 60.0, partial(keeper.tidy, directory)),
+        ("rolls", 1.0, rolls.advance),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

@@ -51,6 +51,7 @@ def node_of(row: Any) -> Node:
         token_at=row["token_at"],
         token_wanted_at=row["token_wanted_at"],
         joined_at=row["joined_at"],
+        coturn_generation=row["coturn_generation"],
     )
 
 

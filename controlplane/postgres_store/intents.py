@@ -30,30 +30,42 @@ async def change_intent(
         wanted = intent_after(change, before.intent)
         if not isinstance(wanted, Intent):
             raise ConflictError(wanted)
-        await queries.set_intent(
+        after = await put_intent(
             connection,
-            id=row["id"],
-            intent=wanted.value,
+            before,
+            wanted,
             reason=reason,
-            by=actor.token_id,
             deadline_seconds=deadline_seconds,
             force=force,
+            by=actor.token_id,
+            because=change.value,
         )
-        after = node_of(await queries.node_for_update(connection, id=row["id"]))
         await write_audit(connection, actor, f"node.{change}", before.name, before=_said(before), after=_said(after))
-        if after.intent is not before.intent:
-            await queries.insert_node_event(
-                connection,
-                kind="node.intent",
-                region=after.region,
-                node_id=row["id"],
-                was=before.intent.value,
-                became=after.intent.value,
-                reason=change.value,
-                detail=reason,
-                actor=actor.token_id,
-            )
         return after
+
+
+async def put_intent(
+    connection: Any, before: Node, wanted: Intent, *, reason: str, deadline_seconds: float, force: bool, by: str, because: str
+) -> Node:
+    """The node after it, with its event. `before` is a node that this transaction has locked, `because` what asked for it."""
+    identity = UUID(before.node_id)
+    await queries.set_intent(
+        connection, id=identity, intent=wanted.value, reason=reason, by=by, deadline_seconds=deadline_seconds, force=force
+    )
+    after = node_of(await queries.node_for_update(connection, id=identity))
+    if after.intent is not before.intent:
+        await queries.insert_node_event(
+            connection,
+            kind="node.intent",
+            region=after.region,
+            node_id=identity,
+            was=before.intent.value,
+            became=after.intent.value,
+            reason=because,
+            detail=reason,
+            actor=by,
+        )
+    return after
 
 
 async def forget_node(database: Database, node_id: str, *, actor: Actor) -> Node | None:

@@ -51,6 +51,8 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     denied_up_to: int = 0
     allocations_started: int | None = None
     certificate_ends_at: float | None = None
+    coturn_generation: int = 0
+    coturn_failure: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -106,6 +108,8 @@ def encode_record(record: NodeRecord) -> bytes:
             denied_up_to=report.denied_up_to,
             allocations_started=report.allocations_started,
             certificate_ends_at=None if report.certificate_ends_at is None else report.certificate_ends_at.timestamp(),
+            coturn_generation=report.coturn_generation,
+            coturn_failure=report.coturn_failure,
         )
     )
 
@@ -165,6 +169,8 @@ def _to_domain(stored: StoredRecord) -> NodeRecord:
         denied_up_to=stored.denied_up_to,
         allocations_started=stored.allocations_started,
         certificate_ends_at=None if stored.certificate_ends_at is None else datetime.fromtimestamp(stored.certificate_ends_at, UTC),
+        coturn_generation=stored.coturn_generation,
+        coturn_failure=stored.coturn_failure,
     )
     return NodeRecord(
         report=report,

@@ -72,6 +72,12 @@ class Metrics:
             ["region"],
             registry=self.registry,
         )
+        self.rolls_stopped = Gauge(
+            "turnfleet_rolls_stopped",
+            "1 for a region whose newest roll stopped by itself, and nobody has looked at it.",
+            ["region"],
+            registry=self.registry,
+        )
         self.unready = Gauge("turnfleet_unready", "1 while this process cannot issue.", registry=self.registry)
         self.redis_unreachable = Gauge(
             "turnfleet_redis_unreachable", "1 while Redis does not answer this process.", registry=self.registry

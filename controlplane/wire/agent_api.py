@@ -27,6 +27,7 @@ Rate = Annotated[float, Meta(ge=0, le=1e15)]
 Ratio = Annotated[float, Meta(ge=0, le=1e6)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Version = Annotated[int, Meta(ge=1, le=2**31)]
+Generation = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Instant = Annotated[float, Meta(ge=0, le=1e11)]
 """Unix seconds."""
 CredentialId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
@@ -130,6 +131,10 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """By clients, the agent's own probes left out, in this run of the agent. None: it does not count them."""
     certificate_ends_at: Instant | None = None
     """When the certificate that coturn serves, or one of its issuers', comes to its end. None: there is none that can be read."""
+    coturn_generation: Generation = 0
+    """The newest `coturn_generation` of a reply that coturn was stopped for, to start anew; 0: none yet."""
+    coturn_failure: ShortText | None = None
+    """What went wrong with that restart, in a sentence; None: nothing."""
 
 
 class NodeSecret(Struct, frozen=True, kw_only=True):
@@ -182,6 +187,10 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"HeartbeatReply(intent={self.intent!r}, secret_versions={self.secret_versions!r}, secrets=[redacted])"
+
+    coturn_generation: Generation = 0
+    """Higher than what the node has: coturn is to be stopped and started anew, with the program and files of that moment.
+    0: nothing is asked, as of any node that is not drained."""
 
 
 class AllocationReport(Struct, frozen=True, kw_only=True):

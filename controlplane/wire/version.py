@@ -6,6 +6,7 @@ fields are ignored by both sides, so an agent and a control plane one version ap
 | version | date | what came |
 |---|---|---|
 | 1 | 2026-11-22 | join, heartbeat, usage, found, leave |
+| 1 | 2026-11-22 | join, heartbeat (with `coturn_generation`: coturn is to start anew, and did), usage, leave |
 """
 
 PROTOCOL_VERSION = 1

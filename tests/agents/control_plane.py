@@ -38,6 +38,7 @@ class ControlPlane:
     intent: Intent = "active"
     realm: str = REALM
     interval_seconds: float = 0.3
+    coturn_generation: int = 0
     join_status: int = 200
     lost_joins: int = 0
     """How many joins are done but not answered."""
@@ -151,6 +152,7 @@ class ControlPlane:
             server_at=time.time(),
             denied=self._denied(beat),
             node_token=self.next_token,
+            coturn_generation=self.coturn_generation,
         )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

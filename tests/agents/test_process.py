@@ -25,6 +25,7 @@ from agents.coturn.certificate import Certificate
 from agents.coturn.command_line import CommandLine
 from agents.coturn.orphans import adopt_or_stop, port_fault
 from agents.coturn.process import BootRecord, Process, watched, write_boot
+from agents.coturn.restarts import Restarts
 from agents.coturn.supervisor import Supervisor
 from agents.errors import CoturnError
 from agents.settings import AgentSettings
@@ -54,6 +55,7 @@ async def supervised(settings: AgentSettings, *, asked_port: int | None = None) 
         command_line=command_line,
         log_tag=log_tag(prepared.password),
         certificate=Certificate(settings, owner=prepared.owner, disk=DISK, on_change=lambda: None),
+        restarts=Restarts(settings, node_id="node-1"),
         on_change=lambda state: supervisor.death_reported() if state == "dead" else None,
     )
     supervisor.want(prepared.text())

@@ -20,6 +20,7 @@ from controlplane.wire import (
     ice_api,
     probe_api,
     records_api,
+    rolls_api,
     rotation_api,
     tenants_api,
 )
@@ -84,8 +85,8 @@ def _fields(module: Any) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     "module",
-    [events_api, fleet_api, found_api, history_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
-    ids=["events", "fleet", "found", "history", "ice", "probe", "records", "rotation", "tenants"],
+    [events_api, fleet_api, found_api, history_api, ice_api, probe_api, records_api, rolls_api, rotation_api, tenants_api],
+    ids=["events", "fleet", "found", "history", "ice", "probe", "records", "rolls", "rotation", "tenants"],
 )
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")
@@ -99,7 +100,11 @@ def test_every_field_that_operators_and_applications_see_is_on_the_page(module: 
 
 
 @pytest.mark.parametrize(
-    "body", [fleet_api.RegionBody, fleet_api.JoinTokenBody, tenants_api.ProjectBody, tenants_api.TokenBody, probe_api.NodeProbeBody]
+    "body",
+    [
+        *[fleet_api.RegionBody, fleet_api.JoinTokenBody, tenants_api.ProjectBody, tenants_api.TokenBody, probe_api.NodeProbeBody],
+        rolls_api.RollBody,
+    ],
 )
 def test_every_field_that_operators_send_is_explained(body: type[msgspec.Struct]) -> None:
     assert [field for field in body.__struct_encode_fields__ if not is_documented(field, page(_PAGE))] == []
@@ -146,6 +151,7 @@ def test_the_example_of_a_node_has_every_field_and_no_other() -> None:
         ("as_expected", probe_api.NodeProbeView),
         ("eligible_ratio", history_api.NodeHistory),
         ("operational_ratio", history_api.RegionHistory),
+        ("waits_for", rolls_api.RollView),
     ],
 )
 def test_the_examples_of_tenants_have_every_field_and_no_other(key: str, kind: type[msgspec.Struct]) -> None:

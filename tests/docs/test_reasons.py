@@ -7,6 +7,7 @@ from enum import StrEnum
 import pytest
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
+from controlplane.fleet.roll import RollState, RollStep
 from controlplane.fleet.rotation import VersionState
 from controlplane.fleet.selection import NodeReason, Reason, Refusal
 from controlplane.wire.probe_api import RelayFailure
@@ -25,6 +26,8 @@ _PAGE = "docs/concepts.md"
         ("Selection reasons", Reason),
         ("Node reasons", NodeReason),
         ("States of a secret version", VersionState),
+        ("States of a roll", RollState),
+        ("Steps of a node", RollStep),
         ("Relay failures", RelayFailure),
     ],
 )

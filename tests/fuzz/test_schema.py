@@ -40,7 +40,7 @@ _ENDLESS = ("--exclude-operation-id", "stream_fleet_events")
 
 
 async def fuzz(api: RunningApi, folder: Path, *, token: str, examples: int, seed: int) -> int:
-    """All operations, the last eight without the phase that follows links; the number of cases."""
+    """All operations, those of _OWN_BRANCH without the phase that follows links; the number of cases."""
     apart = [option for each in _OWN_BRANCH for option in ("--exclude-operation-id", each)]
     alone = [option for each in _OWN_BRANCH for option in ("--include-operation-id", each)]
     cases = await _run(api, folder, *apart, *_ENDLESS, token=token, examples=examples, seed=seed)

@@ -102,9 +102,27 @@ class World:
                 spare = SimulatedNode(self.api, f"spare-{number}", "eu-central")
                 await spare.join()
                 return spare.node_id
+            case "idle_region":
+                return await self._idle_region(number)
+            case "roll_id":
+                return await self._roll(number)
+            case "stopped_roll":
+                roll_id = await self._roll(number)
+                await self._call("POST", f"/fleet/rolls/{roll_id}/stop")
+                return roll_id
             case "code":
                 return next(iter(PROBLEMS))
         raise AssertionError(f"The world has no {name}.")
+
+    async def _idle_region(self, number: int) -> str:
+        """With a node that nothing depends on."""
+        slug = f"idle-{number}"
+        await self.api.put_region(slug)
+        await SimulatedNode(self.api, slug, slug).join()
+        return slug
+
+    async def _roll(self, number: int) -> str:
+        return str((await self._call("POST", f"/fleet/regions/{await self._idle_region(number)}/roll"))["roll_id"])
 
     def fill(self, body: Any, column: str, new: str) -> Any:
         if body == "{heartbeat}":

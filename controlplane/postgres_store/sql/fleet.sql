@@ -5,16 +5,10 @@ SELECT version, tenants_version, now() AS database_at FROM directory_version;
 SELECT slug, name, city, country, latitude, longitude FROM regions ORDER BY slug;
 
 -- name: nodes_all
-SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at,
-    token_generation, token_at, token_wanted_at
-FROM nodes;
+SELECT * FROM nodes;
 
 -- name: node_by_token^
-SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at,
-    token_generation, token_at, token_wanted_at
-FROM nodes WHERE token_sha256 = :sha256;
+SELECT * FROM nodes WHERE token_sha256 = :sha256;
 
 -- name: region_for_update^
 SELECT slug, name, city, country, latitude, longitude FROM regions WHERE slug = :slug FOR UPDATE;

@@ -1,8 +1,5 @@
 -- name: node_for_update^
-SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at,
-    token_generation, token_at, token_wanted_at
-FROM nodes WHERE id = :id FOR UPDATE;
+SELECT * FROM nodes WHERE id = :id FOR UPDATE;
 
 -- name: set_intent!
 -- A drain that goes on keeps how far it has come; one that begins, or anything else, starts at its beginning.
