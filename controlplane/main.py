@@ -7,8 +7,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 
 import structlog
 import uvicorn
@@ -30,8 +31,10 @@ from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
+from controlplane.flows.keep_master_keys import MasterKeyKeeper, WebhookSealer
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
@@ -78,14 +81,19 @@ log = structlog.get_logger()
 class _FleetReader:
     """What both processes need of the fleet: who is who, and what they report."""
 
-    def __init__(self, settings: Settings, *, tenants_changed: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, keys: MasterKeys | None, *, tenants_changed: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.database = Database(settings.database_url)
         # Of its own: however many wait for the others, what was changed or deleted elsewhere is in effect within a second.
         self.following = Database(settings.database_url, connections=1)
         self.live = LiveState.connect(settings.redis_url)
         self.keeper = FleetKeeper(self.live, Policy(cpu_limit_ratio=settings.node_cpu_limit_percent / 100))
         self.lookups = Database(settings.database_url, connections=2)
-        self.directory = Directory(self.following, self.lookups, fleet_changed=self._fleet_changed, tenants_changed=tenants_changed)
+        self.directory = Directory(
+            self.following, self.lookups, fleet_changed=self._fleet_changed, tenants_changed=tenants_changed, keys=keys
+        )
+        self.keys = None if keys is None else MasterKeyKeeper(self.database, keys)
 
     def _fleet_changed(self) -> None:
         self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
@@ -93,10 +101,16 @@ class _FleetReader:
 
     async def start(self) -> None:
         """One try at everything, so that a healthy start is ready at once."""
-        await asyncio.gather(self.directory.refresh(), self.keeper.read_once())
+        announced = [] if self.keys is None else [self.keys.announce()]
+        await asyncio.gather(self.directory.refresh(), self.keeper.read_once(), *announced)
         self.keeper.rebuild()
 
+    def loops(self) -> list[Coroutine[Any, Any, object]]:
+        return [self.directory.run(), *self.keeper.loops(), *(() if self.keys is None else (self.keys.run(),))]
+
     async def close(self) -> None:
+        if self.keys is not None:
+            await self.keys.leave()
         await self.live.close()
         await self.lookups.close()
         await self.following.close()
@@ -175,7 +189,8 @@ async def serve_api(settings: Settings) -> None:
     async def tenants_changed() -> None:
         await authenticator.confirm()
 
-    reader = _FleetReader(settings, tenants_changed=tenants_changed)
+    keys = MasterKeys(settings.master_key, settings.master_key_previous)
+    reader = _FleetReader(settings, keys, tenants_changed=tenants_changed)
     uses = TokenUses(reader.database)
     authenticator = Authenticator(reader.following, reader.lookups, reader.directory, uses)
     locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
@@ -186,7 +201,7 @@ async def serve_api(settings: Settings) -> None:
     revocation_database = Database(settings.database_url, connections=2)
     denials = Denials(revocation_database)
     shipper = Shipper(journal, _credential_sink(shipping_database))
-    secrets = NodeSecrets(settings.master_key)
+    secrets = NodeSecrets(keys)
     targets = Targets(settings.webhook_private_targets)
     records = records_database(settings.database_url)
     events_database = Database(settings.database_url, connections=2)  # its reader must not wait behind requests
@@ -207,7 +222,7 @@ async def serve_api(settings: Settings) -> None:
         revoker=Revoker(revocation_database, denials),
         quotas=QuotaWatch(ReachedQuotas.connect(settings.redis_url)),
         prober=NodeProber(secrets, ca_file=settings.relay_ca_file),
-        webhooks=WebhookManager(reader.database, WebhookSecrets(settings.master_key), targets),
+        webhooks=WebhookManager(reader.database, WebhookSecrets(keys), targets),
         events=events,
         metrics=Metrics(),
     )
@@ -249,10 +264,11 @@ async def serve_api(settings: Settings) -> None:
     gc.set_threshold(50_000, 20, 50)
     sys.setswitchinterval(_SWITCH_SECONDS)
     log.info("api_started", version=__version__, host=settings.api_host, port=settings.api_port)
+    if reader.directory.missing_key is not None:
+        log.error("master_key_missing", reason=reader.directory.missing_key)
     loops = [
-        reader.directory.run(),
+        *reader.loops(),
         uses.run(),
-        *reader.keeper.loops(),
         *shipper.loops(),
         services.limiter.run(),
         denials.run(),
@@ -289,7 +305,8 @@ async def serve_api(settings: Settings) -> None:
 
 async def run_jobs(settings: Settings) -> None:
     """One jobs process, until SIGTERM or SIGINT."""
-    reader = _FleetReader(settings)
+    keys = MasterKeys(settings.master_key, settings.master_key_previous) if settings.master_key else None
+    reader = _FleetReader(settings, keys)
     metrics = Metrics()
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port)
@@ -303,7 +320,7 @@ async def run_jobs(settings: Settings) -> None:
     learning_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
     conversion = ConversionLearner(learning_database, conversion_store)
     targets = Targets(settings.webhook_private_targets)
-    webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
+    webhook_secrets = WebhookSecrets(keys) if keys is not None else None
 
     retention_store = retention_database(settings.database_url)
     kept = Kept(
@@ -321,8 +338,20 @@ async def run_jobs(settings: Settings) -> None:
         days = settings.secret_rotation_days
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
+        sealer = WebhookSealer(reader.database, keys, webhook_secrets, epoch=epoch)
         return jobs_of_term(
-            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator, epoch
+            reader.database,
+            reader.keeper,
+            metrics,
+            webhooks,
+            revocations,
+            quotas,
+            conversion,
+            retention,
+            drains,
+            rotator,
+            sealer,
+            epoch,
         )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
@@ -331,7 +360,7 @@ async def run_jobs(settings: Settings) -> None:
     log.info("jobs_started", version=__version__)
     # It places nothing, and hears what the replicas do: it judges nodes by the same as they.
     sharer = PlacementSharer(PlacementStream.connect(settings.redis_url), reader.keeper.view, lambda: 1)
-    async with background([reader.directory.run(), *reader.keeper.loops(), sharer.run(), runner.run()]):
+    async with background([*reader.loops(), sharer.run(), runner.run()]):
         await stopped.wait()
     targets.close()
     for store in (sharer, reached_quotas, conversion_store):

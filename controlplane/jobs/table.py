@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
+from controlplane.flows.keep_master_keys import WebhookSealer
 from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
@@ -33,6 +34,7 @@ def jobs_of_term(
     retention: Retention,
     drains: DrainKeeper,
     rotator: SecretRotator,
+    sealer: WebhookSealer,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -49,6 +51,7 @@ def jobs_of_term(
         ("tidy_revocations", 30.0, revocations.tidy),
         ("drains", 1.0, drains.advance),
         ("rotation", 1.0, rotator.advance),
+        ("seal_webhooks", 10.0, sealer.seal),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

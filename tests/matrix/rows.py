@@ -152,6 +152,7 @@ ROWS: Final = (
     fleet("POST /api/v1/fleet/nodes/{node_id}/drain", "fleet:operate", operator=202, body={"deadline_seconds": 60}),
     fleet("POST /api/v1/fleet/nodes/{node_id}/undrain", "fleet:operate", operator=202),
     fleet("GET /api/v1/fleet/secrets", "fleet:read", operator=200),
+    fleet("GET /api/v1/fleet/master-key", "fleet:read", operator=200),
     fleet("POST /api/v1/fleet/nodes/{node_id}/secrets/rotate", "fleet:operate", operator=202),
     fleet("POST /api/v1/fleet/secrets/rotate", "fleet:operate", operator=202, body={"region": "eu-central"}),
     fleet("DELETE /api/v1/fleet/nodes/{node_id}", "fleet:operate", operator=204, fill={"node_id": "spare_node"}),

@@ -6,12 +6,12 @@ SELECT slug, name, city, country, latitude, longitude FROM regions ORDER BY slug
 
 -- name: nodes_all
 SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at
+    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, secret_keys, joined_at
 FROM nodes;
 
 -- name: node_by_token^
 SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at
+    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, secret_keys, joined_at
 FROM nodes WHERE token_sha256 = :sha256;
 
 -- name: region_for_update^
@@ -35,7 +35,8 @@ SELECT id, sha256, region, node_name, expires_at, used_at, used_nonce, node_id F
 UPDATE join_tokens SET used_at = now(), used_nonce = :nonce, node_id = :node_id WHERE id = :id;
 
 -- name: insert_node!
-INSERT INTO nodes (id, name, region, token_sha256) VALUES (:id, :name, :region, :token_sha256);
+INSERT INTO nodes (id, name, region, token_sha256, secret_keys)
+VALUES (:id, :name, :region, :token_sha256, under_active_key('{}', 1));
 
 -- name: set_node_token!
 UPDATE nodes SET token_sha256 = :token_sha256 WHERE id = :id;

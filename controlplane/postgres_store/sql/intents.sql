@@ -1,6 +1,6 @@
 -- name: node_for_update^
 SELECT id, name, region, token_sha256, intent, intent_reason, intent_at, intent_by, drain_deadline_at, drain_force,
-    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, joined_at
+    secrets_withdrawn_at, drained_at, secret_versions, secret_staged_at, secret_signing_since, rotation_wanted, secret_floor, secret_keys, joined_at
 FROM nodes WHERE id = :id FOR UPDATE;
 
 -- name: set_intent!
