@@ -10,8 +10,8 @@ import structlog
 
 from agents.doctor.checks import checks
 from agents.doctor.examine import examine
-from agents.doctor.findings import Finding
 from agents.settings import AgentSettings
+from controlplane.wire.findings import Finding
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

@@ -15,6 +15,7 @@ from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
 from controlplane.api.services import Services
 from controlplane.api.translate import count_by_health, to_fleet_region, to_node_detail, to_node_view
+from controlplane.fleet.coturn_advisories import advisories_of
 from controlplane.fleet.model import Health, Node, Region
 from controlplane.fleet.view import NodeState, nodes_by_region
 from controlplane.flows.join_node import make_join_token
@@ -38,6 +39,8 @@ from controlplane.wire.fleet_api import (
 from controlplane.wire.rotation_api import SecretQuery
 
 _WORST_SHOWN = 10
+_NAMED = 5
+"""Nodes, in a sentence."""
 
 
 @get(
@@ -254,4 +257,8 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
                     node_id=state.node.node_id,
                 )
             )
+    exposed = sorted(state.node.name for state in states if state.record and advisories_of(state.record.report.coturn_version))
+    if exposed:
+        shown = ", ".join(exposed[:_NAMED]) + (f" and {len(exposed) - _NAMED} more" if len(exposed) > _NAMED else "")
+        found.append(OpenProblem(severity="warning", what=f"The coturn of {shown} has known faults: install a newer version."))
     return found
