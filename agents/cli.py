@@ -61,7 +61,7 @@ def _settings(environment: Mapping[str, str]) -> AgentSettings:
 def _doctor(*, as_json: bool) -> int:
     from agents.doctor import show
     from agents.doctor.checks import diagnose
-    from agents.doctor.findings import exit_status
+    from controlplane.wire.findings import exit_status
 
     found = diagnose(os.environ, _settings)
     sys.stdout.write(show.as_json(found) if as_json else show.as_table(found))

@@ -14,9 +14,9 @@ from agents.badge import Badge
 from agents.coturn.certificate import Certificate
 from agents.doctor import at_start
 from agents.doctor.at_start import Examination
-from agents.doctor.findings import Finding
 from agents.link import Link, Refused, Unreachable
 from agents.settings import AgentSettings
+from controlplane.wire.findings import Finding
 from controlplane.wire.found_api import DETAIL_MAX, FINDINGS_MAX, Found, HostFinding
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

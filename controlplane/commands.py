@@ -13,10 +13,12 @@ import uvloop
 
 from controlplane.api.app import make_document
 from controlplane.flows.bootstrap import bootstrap
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.geoip import GeoipFileError
 from controlplane.main import run_jobs, serve_api
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
+from controlplane.postgres_store.master_keys import use_key_regardless
 from controlplane.settings import Settings, SettingsError, read_settings
 from controlplane.sim.commands import sim
 from controlplane.telemetry.logs import set_up_logs
@@ -81,6 +83,27 @@ def admin_migrate() -> None:
 
     migrate(_settings().database_url)
     typer.echo("The schema is up to date.")
+
+
+@admin.command(name="use-master-key")
+def admin_use_master_key() -> None:
+    """Use TURNFLEET_MASTER_KEY at once, whatever the running processes have: only for when the key before is lost."""
+    settings = _settings(master_key=True)
+    key_id = MasterKeys(settings.master_key).current
+
+    async def run() -> bool:
+        database = Database(settings.database_url, statement_seconds=10.0)
+        try:
+            return await use_key_regardless(database, key_id)
+        finally:
+            await database.close()
+
+    try:
+        changed = asyncio.run(run())
+    except DatabaseUnavailableError as error:
+        typer.echo(f"turnfleet: {error}. Is it running, and was `turnfleet admin migrate` run?", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"The master key {key_id} is used from now on." if changed else f"The master key {key_id} is in use already.")
 
 
 @admin.command(name="bootstrap")

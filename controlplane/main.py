@@ -7,9 +7,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
@@ -32,8 +32,10 @@ from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.keep_history import HistoryKeeper
+from controlplane.flows.keep_master_keys import MasterKeyKeeper, WebhookSealer
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.flows.node_tokens import NodeTokens, TokenAger
 from controlplane.flows.probe_node import NodeProber
@@ -86,7 +88,12 @@ class _FleetReader:
     """What both processes need of the fleet: who is who, and what they report."""
 
     def __init__(
-        self, settings: Settings, *, tokens: NodeTokens | None = None, tenants_changed: Callable[[], Awaitable[None]] | None = None
+        self,
+        settings: Settings,
+        keys: MasterKeys | None,
+        *,
+        tokens: NodeTokens | None = None,
+        tenants_changed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.database = Database(settings.database_url)
         # Of its own: however many wait for the others, what was changed or deleted elsewhere is in effect within a second.
@@ -100,7 +107,9 @@ class _FleetReader:
             fleet_changed=self._fleet_changed,
             tenants_changed=tenants_changed,
             successor_sha256=None if tokens is None else tokens.successor_sha256,
+            keys=keys,
         )
+        self.keys = None if keys is None else MasterKeyKeeper(self.database, keys)
 
     def _fleet_changed(self) -> None:
         self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
@@ -108,10 +117,16 @@ class _FleetReader:
 
     async def start(self) -> None:
         """One try at everything, so that a healthy start is ready at once."""
-        await asyncio.gather(self.directory.refresh(), self.keeper.read_once())
+        announced = [] if self.keys is None else [self.keys.announce()]
+        await asyncio.gather(self.directory.refresh(), self.keeper.read_once(), *announced)
         self.keeper.rebuild()
 
+    def loops(self) -> list[Coroutine[Any, Any, object]]:
+        return [self.directory.run(), *self.keeper.loops(), *(() if self.keys is None else (self.keys.run(),))]
+
     async def close(self) -> None:
+        if self.keys is not None:
+            await self.keys.leave()
         await self.live.close()
         await self.lookups.close()
         await self.following.close()
@@ -196,6 +211,36 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _settle_interpreter() -> None:
+    """The framework's own objects never die: not looking at them again keeps collections out of the slowest requests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+
+
+def _server_of(services: Services, tracing: Tracing | None) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            make_app(services, around=None if tracing is None else tracing.around),
+            host=services.settings.api_host,
+            port=services.settings.api_port,
+            http=EdgeProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+            backlog=2048,
+        ),
+        services.events,
+    )
+
+
 async def serve_api(settings: Settings) -> None:
     """One API process, until SIGTERM or SIGINT. Raises GeoipFileError, OSError or ModuleNotFoundError when it cannot begin."""
 
@@ -205,7 +250,8 @@ async def serve_api(settings: Settings) -> None:
         await authenticator.confirm()
 
     node_tokens = NodeTokens(settings.master_key)
-    reader = _FleetReader(settings, tokens=node_tokens, tenants_changed=tenants_changed)
+    keys = MasterKeys(settings.master_key, settings.master_key_previous)
+    reader = _FleetReader(settings, keys, tokens=node_tokens, tenants_changed=tenants_changed)
     uses = TokenUses(reader.database)
     authenticator = Authenticator(reader.following, reader.lookups, reader.directory, uses)
     locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
@@ -216,7 +262,7 @@ async def serve_api(settings: Settings) -> None:
     revocation_database = Database(settings.database_url, connections=2)
     denials = Denials(revocation_database)
     shipper = Shipper(journal, _credential_sink(shipping_database))
-    secrets = NodeSecrets(settings.master_key)
+    secrets = NodeSecrets(keys)
     targets = Targets(settings.webhook_private_targets)
     records = records_database(settings.database_url)
     events_database = Database(settings.database_url, connections=2)  # its reader must not wait behind requests
@@ -238,7 +284,7 @@ async def serve_api(settings: Settings) -> None:
         revoker=Revoker(revocation_database, denials),
         quotas=QuotaWatch(ReachedQuotas.connect(settings.redis_url)),
         prober=NodeProber(secrets, ca_file=settings.relay_ca_file),
-        webhooks=WebhookManager(reader.database, WebhookSecrets(settings.master_key), targets),
+        webhooks=WebhookManager(reader.database, WebhookSecrets(keys), targets),
         events=events,
         metrics=Metrics(),
     )
@@ -250,40 +296,19 @@ async def serve_api(settings: Settings) -> None:
     await asyncio.gather(
         reader.start(), services.limiter.start(), denials.read(), services.quotas.read_once(), conversion.read_once()
     )
-    server = _Server(
-        uvicorn.Config(
-            make_app(services, around=None if tracing is None else tracing.around),
-            host=settings.api_host,
-            port=settings.api_port,
-            http=EdgeProtocol,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-            backlog=2048,
-        ),
-        events,
-    )
+    server = _server_of(services, tracing)
     view_file.load_if_blind()
     reader.keeper.rebuild()
     # uvicorn stops at the signal by itself and then raises it once more: without a handler of ours that would be the end,
     # before the journal is shipped.
     _on_stop(lambda: setattr(server, "should_exit", True))
-    # The framework's own objects never die: not looking at them again keeps collections out of the slowest requests.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    _settle_interpreter()
     log.info("api_started", version=__version__, host=settings.api_host, port=settings.api_port)
+    if reader.directory.missing_key is not None:
+        log.error("master_key_missing", reason=reader.directory.missing_key)
     loops = [
-        reader.directory.run(),
+        *reader.loops(),
         uses.run(),
-        *reader.keeper.loops(),
         *shipper.loops(),
         services.limiter.run(),
         denials.run(),
@@ -322,7 +347,8 @@ async def serve_api(settings: Settings) -> None:
 
 async def run_jobs(settings: Settings) -> None:
     """One jobs process, until SIGTERM or SIGINT."""
-    reader = _FleetReader(settings)
+    keys = MasterKeys(settings.master_key, settings.master_key_previous) if settings.master_key else None
+    reader = _FleetReader(settings, keys)
     metrics = Metrics()
     if settings.metrics_port:
         metrics.serve(settings.metrics_host, settings.metrics_port)
@@ -336,8 +362,8 @@ async def run_jobs(settings: Settings) -> None:
     learning_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
     conversion = ConversionLearner(learning_database, conversion_store)
     targets = Targets(settings.webhook_private_targets)
-    webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
-    prober = NodeProber(NodeSecrets(settings.master_key), ca_file=settings.relay_ca_file) if settings.master_key else None
+    prober = NodeProber(NodeSecrets(keys), ca_file=settings.relay_ca_file) if keys is not None else None
+    webhook_secrets = WebhookSecrets(keys) if keys is not None else None
 
     # Of 10,000 nodes there is much to write at once, and the sweep must not wait for it.
     history_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
@@ -362,6 +388,7 @@ async def run_jobs(settings: Settings) -> None:
         history = HistoryKeeper(history_database, reader.keeper, reader.directory, epoch=epoch)
         token_days = settings.node_token_days
         ager = TokenAger(reader.database, reader.directory, every=timedelta(days=token_days) if token_days else None, epoch=epoch)
+        sealer = WebhookSealer(reader.database, keys, webhook_secrets, epoch=epoch)
         return jobs_of_term(
             reader.database,
             reader.keeper,
@@ -377,6 +404,7 @@ async def run_jobs(settings: Settings) -> None:
             ager,
             reader.directory,
             rolls,
+            sealer,
             epoch,
         )
 
@@ -386,7 +414,7 @@ async def run_jobs(settings: Settings) -> None:
     log.info("jobs_started", version=__version__)
     # It places nothing, and hears what the replicas do: it judges nodes by the same as they.
     sharer = PlacementSharer(PlacementStream.connect(settings.redis_url), reader.keeper.view, lambda: 1)
-    async with background([reader.directory.run(), *reader.keeper.loops(), sharer.run(), runner.run()]):
+    async with background([*reader.loops(), sharer.run(), runner.run()]):
         await stopped.wait()
     targets.close()
     for store in (sharer, reached_quotas, conversion_store):

@@ -16,6 +16,8 @@ from controlplane.wire.redacted import Redacted
 PREFIX = "TURNFLEET_"
 _OTHERS = ("TURNFLEET_AGENT_", "TURNFLEET_CLIENT_", "TURNFLEET_DEV_")
 """Variables of the agent, of the API's client and of the development tool: not ours to judge."""
+_KEYS = ("master_key", "master_key_previous")
+"""Also read from files."""
 
 
 class SettingsError(ValueError):
@@ -96,6 +98,12 @@ TABLE: dict[str, Setting] = {
         default="",
         meaning="The key that all node secrets are derived from, and that webhook secrets are sealed with: "
         "32 random bytes in base64. Or TURNFLEET_MASTER_KEY_FILE.",
+    ),
+    "master_key_previous": Setting(
+        parse=_master_key,
+        default="",
+        meaning="The key before, while it is being changed: what comes from it stays readable until nothing needs it any more. "
+        "Or TURNFLEET_MASTER_KEY_PREVIOUS_FILE.",
     ),
     "state_dir": Setting(
         parse=Path, default="/var/lib/turnfleet", meaning="Folder on a local disk for the journal of issues. Must survive restarts."
@@ -203,6 +211,7 @@ class Settings:
     database_url: str
     redis_url: str
     master_key: Redacted
+    master_key_previous: Redacted
     state_dir: Path
     journal_max_bytes: int
     api_host: str
@@ -239,12 +248,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     known = {variable(field.name): field.name for field in fields(Settings)}
     values: dict[str, Any] = {}
     given = dict(environment)
-    key_file = given.pop("TURNFLEET_MASTER_KEY_FILE", "")
-    if key_file:
-        try:
-            given["TURNFLEET_MASTER_KEY"] = Path(key_file).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"TURNFLEET_MASTER_KEY_FILE: {key_file} cannot be read: {error}.") from error
+    for name in _KEYS:
+        key_file = given.pop(f"{variable(name)}_FILE", "")
+        if key_file:
+            try:
+                given[variable(name)] = Path(key_file).read_text(encoding="ascii")
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{variable(name)}_FILE: {key_file} cannot be read: {error}.") from error
     for name in given:
         if name.startswith(PREFIX) and not name.startswith(_OTHERS) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -254,7 +264,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         text = given.get(name, setting.default)
         if text is None:
             raise SettingsError(f"{name} is not set: {setting.meaning}")
-        if field == "master_key" and not text:
+        if field in _KEYS and not text:
             values[field] = Redacted("")
             continue
         try:

@@ -20,6 +20,7 @@ from controlplane.fleet.roll import Move, Roll, next_moves
 from controlplane.flows.directory import Directory
 from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.roll_region import RollKeeper
@@ -30,7 +31,7 @@ from controlplane.redis_store.live_state import LiveState
 from controlplane.wire.redacted import Redacted
 from tests.agents.places import LOOPBACK, make_settings, open_folder
 from tests.agents.relay import relay
-from tests.builders import ACTOR, make_record, make_region, make_report
+from tests.builders import ACTOR, make_node, make_record, make_region, make_report
 from tests.databases import PatientDatabase
 from tests.running_api import MASTER_KEY
 
@@ -153,7 +154,7 @@ class World:
 
 @asynccontextmanager
 async def world_of(url: str, redis_url: str) -> AsyncIterator[World]:
-    secrets = NodeSecrets(Redacted(MASTER_KEY))
+    secrets = NodeSecrets(MasterKeys(Redacted(MASTER_KEY)))
     async with AsyncExitStack() as stack:
         database = PatientDatabase(url, connections=4)
         stack.push_async_callback(database.close)
@@ -163,7 +164,7 @@ async def world_of(url: str, redis_url: str) -> AsyncIterator[World]:
         ids = {name: str(uuid7()) for name in NAMES}
         settings = make_settings(stack.enter_context(open_folder()))
         # To coturn they are versions of one node.
-        held = {number: secrets.secret(node_id, 1) for number, node_id in enumerate(ids.values(), start=1)}
+        held = {number: secrets.secret(make_node(node_id), 1) for number, node_id in enumerate(ids.values(), start=1)}
         running = await stack.enter_async_context(relay(settings, secrets=held))
         keeper = FleetKeeper(live, Policy())
 

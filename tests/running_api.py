@@ -181,7 +181,9 @@ class SimulatedNode:
         assert answer.status_code == 200, answer.text
         reply = dict(answer.json())
         if reply["secrets"] is not None:
-            self.secrets = {each["version"]: each["secret"] for each in reply["secrets"]}
+            known = self.secrets | {each["version"]: each["secret"] for each in reply["secrets"]}
+            if known.keys() >= set(reply["secret_versions"]):  # else, as the agent does, it keeps what it has
+                self.secrets = {version: known[version] for version in reply["secret_versions"]}
         return reply
 
     async def bring_up(self) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.send_webhooks import WebhookSender
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.flows.webhook_target import Targets
@@ -38,7 +39,7 @@ class Office:
     def __init__(self, url: str, project_id: UUID) -> None:
         self.database = PatientDatabase(url)
         self.project_id = project_id
-        self.secrets: WebhookSecrets | None = WebhookSecrets(Redacted(MASTER_KEY))
+        self.secrets: WebhookSecrets | None = WebhookSecrets(MasterKeys(Redacted(MASTER_KEY)))
         self.targets = Targets([ip_network("127.0.0.0/8")])
         self.metrics = Metrics()
         self.sender: WebhookSender | None = None

@@ -12,9 +12,9 @@ import structlog
 
 from agents.doctor.checks import checks, seen_from_outside
 from agents.doctor.examine import examine
-from agents.doctor.findings import Finding
 from agents.doctor.look.stun import Mapped
 from agents.settings import AgentSettings
+from controlplane.wire.findings import Finding
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 

@@ -13,7 +13,6 @@ from agents.coturn import pair
 from agents.coturn.folder import Folder, find_owner, first_unreadable
 from agents.doctor.environment import settings_of
 from agents.doctor.examine import Check, examine
-from agents.doctor.findings import Finding, wrong
 from agents.doctor.judge import addresses, certificate
 from agents.doctor.judge import host as of_host
 from agents.doctor.judge import origin as of_origin
@@ -21,6 +20,7 @@ from agents.doctor.judge import ports as of_ports
 from agents.doctor.look import origin, place, ports, stun
 from agents.doctor.look.stun import Mapped
 from agents.settings import PREFIX, AgentSettings
+from controlplane.wire.findings import Finding, wrong
 
 
 def diagnose(environment: Mapping[str, str], read: Callable[[Mapping[str, str]], AgentSettings]) -> list[Finding]:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from agents.doctor.findings import Finding, ok, wrong
 from agents.errors import SettingsError
 from agents.settings import FIELDS, PREFIX, AgentSettings
+from controlplane.wire.findings import Finding, ok, wrong
 
 _VARIABLE = re.compile(rf"{PREFIX}\w*")
 _URL = f"{PREFIX}URL"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agents.doctor.findings import Finding, warning, wrong
+from controlplane.wire.findings import Finding, warning, wrong
 
 DEADLINE_SECONDS = 12.0
 """More than any check that asks the network gives itself, so that only a host that hangs is told of here."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agents.doctor.findings import Finding
+from controlplane.wire.findings import Finding
 
 
 def as_table(found: Sequence[Finding]) -> str:

@@ -142,8 +142,10 @@ def _reply(services: Services, node: Node, now: float, *, shown: bytes, with_sec
         realm=services.settings.realm,
         secret_versions=list(node.wanted_versions),
         secrets=[
-            NodeSecret(version=version, secret=services.secrets.secret(node.node_id, version).reveal())
+            # One whose master key is missing here stays wanted: the agent keeps what it has of it.
+            NodeSecret(version=version, secret=services.secrets.secret(node, version).reveal())
             for version in node.wanted_versions
+            if version not in node.unknown_versions
         ]
         if with_secrets
         else None,

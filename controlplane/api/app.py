@@ -33,7 +33,7 @@ from controlplane.api.problems import answer_problem
 from controlplane.api.regions import list_regions
 from controlplane.api.revocation import revoke_credential, revoke_credentials
 from controlplane.api.rooms_and_clients import list_clients, list_rooms, show_client, show_room
-from controlplane.api.secret_rotation import list_secrets, rotate_node_secret, rotate_secrets
+from controlplane.api.secret_rotation import list_secrets, rotate_node_secret, rotate_secrets, show_master_key
 from controlplane.api.services import Services
 from controlplane.api.usage import show_usage
 from controlplane.api.webhooks import (
@@ -73,6 +73,7 @@ def _routes(services: Services) -> list[ControllerRouterHandler]:
         export_fleet,
         *INTENT_ROUTES,
         list_secrets,
+        show_master_key,
         rotate_node_secret,
         rotate_node_token,
         rotate_secrets,

@@ -16,6 +16,7 @@ from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
 from controlplane.api.services import Services
 from controlplane.api.translate import count_by_health, to_fleet_region, to_node_detail, to_node_view
+from controlplane.fleet.coturn_advisories import advisories_of
 from controlplane.fleet.model import Health, Node, Region
 from controlplane.fleet.view import NodeState, nodes_by_region
 from controlplane.postgres_store.directory import put_region
@@ -38,6 +39,8 @@ _WORST_SHOWN = 10
 _PROBLEMS_SHOWN = 100
 _CERTIFICATE_ENDS_SOON = timedelta(days=14)
 """As the agents' alert has it: a renewal is usually tried 30 days before the end."""
+_NAMED = 5
+"""Nodes, in a sentence."""
 
 
 @get(
@@ -243,7 +246,16 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
                     node_id=state.node.node_id,
                 )
             )
-    return found + _certificates(services, states)
+    return found + _exposed(states) + _certificates(services, states)
+
+
+def _exposed(states: list[NodeState]) -> list[OpenProblem]:
+    """Nodes whose coturn has known faults, in one sentence: a fleet is usually of one version."""
+    names = sorted(state.node.name for state in states if state.record and advisories_of(state.record.report.coturn_version))
+    if not names:
+        return []
+    shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return [OpenProblem(severity="warning", what=f"The coturn of {shown} has known faults: install a newer version.")]
 
 
 def _certificates(services: Services, states: list[NodeState]) -> list[OpenProblem]:

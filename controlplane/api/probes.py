@@ -49,6 +49,8 @@ def readiness_of(services: Services) -> Readiness:
         reasons.append("The regions and nodes have not been read from PostgreSQL yet.")
     if not services.keeper.knows_the_fleet:
         reasons.append("The fleet's state has not been read from Redis yet.")
+    if services.directory.missing_key is not None:
+        reasons.append(services.directory.missing_key)
     if services.journal.failure is not None:
         reasons.append(f"The journal cannot be written: {services.journal.failure}.")
     if services.journal.backlog_bytes >= services.journal.max_bytes:

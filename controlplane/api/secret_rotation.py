@@ -15,8 +15,10 @@ from controlplane.api.paging import page_of
 from controlplane.api.problems import ProblemError
 from controlplane.fleet.rotation import needed_until, state_of
 from controlplane.fleet.view import NodeState
+from controlplane.postgres_store.master_keys import master_key_status
 from controlplane.postgres_store.rotation import ask_for_rotation, version_expiries
 from controlplane.wire.rotation_api import (
+    MasterKeyView,
     RotateFleetBody,
     RotateNodeBody,
     RotationView,
@@ -46,6 +48,36 @@ async def list_secrets(request: Request[Any, Any, Any]) -> Response[bytes]:
     now = services.directory.database_now()
     items = [_view(state, expiries.get(state.node.node_id, {}), now) for state in page]
     return answer(SecretList(items=items, next_cursor=next_cursor))
+
+
+@get(
+    "/api/v1/fleet/master-key",
+    guards=[require_scope],
+    opt=described(
+        "show_master_key",
+        tag="fleet",
+        summary="Which master key is used, and what still needs another one",
+        scope="fleet:read",
+        answer=MasterKeyView,
+    ),
+)
+async def show_master_key(request: Request[Any, Any, Any]) -> Response[bytes]:
+    services = services_of(request)
+    status = await master_key_status(services.database)
+    if status is None:
+        raise ProblemError("not_found", "No process has said yet which master key it has: ask again in some seconds.")
+    keys = {status.key_id, None}
+    needing = [node for node in services.directory.nodes.values() if any(node.key_of(v) not in keys for v in node.secret_versions)]
+    return answer(
+        MasterKeyView(
+            key_id=status.key_id,
+            adopted_at=status.adopted_at,
+            nodes=len(needing),
+            webhooks=status.webhooks,
+            processes=status.with_it,
+            processes_with_another=status.with_another,
+        )
+    )
 
 
 @post(
@@ -132,6 +164,7 @@ def _view(state: NodeState, expiries: dict[int, datetime], now: datetime) -> Sec
             for version in sorted(node.secret_versions, reverse=True)
         ],
         staged_at=node.secret_staged_at,
+        master_keys=sorted({key for version in node.secret_versions if (key := node.key_of(version)) is not None}),
         queued=node.rotation_wanted,
         drifted=record is not None and record.report.secrets_drifted,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from controlplane.fleet import model
+from controlplane.fleet.coturn_advisories import advisories_of
 from controlplane.fleet.eligibility import signing_version
 from controlplane.fleet.intent import phase
 from controlplane.fleet.model import Health, Region, Report
@@ -74,6 +75,13 @@ def to_report(
     )
 
 
+def _advisories(coturn_version: str | None) -> list[fleet_api.CoturnAdvisory]:
+    return [
+        fleet_api.CoturnAdvisory(id=each.advisory_id, mended_in=".".join(map(str, each.mended_in)), effect=each.effect)
+        for each in advisories_of(coturn_version)
+    ]
+
+
 def to_denials_delta(delta: Delta | None) -> agent_api.DenialsDelta | None:
     if delta is None:
         return None
@@ -84,7 +92,8 @@ def to_denials_delta(delta: Delta | None) -> agent_api.DenialsDelta | None:
 
 
 def _node_fields(state: NodeState, now: datetime) -> dict[str, object]:
-    node = state.node
+    node, report = state.node, None if state.record is None else state.record.report
+    coturn_version = None if report is None else report.coturn_version
     return {
         "node_id": node.node_id,
         "name": node.name,
@@ -101,6 +110,9 @@ def _node_fields(state: NodeState, now: datetime) -> dict[str, object]:
         "ineligible_because": [reason.value for reason in state.ineligibility],
         "utilisation": round(state.utilisation, 4),
         "last_report_age_seconds": None if state.age_seconds is None else round(state.age_seconds, 2),
+        "agent_version": None if report is None else report.agent_version,
+        "coturn_version": coturn_version,
+        "coturn_advisories": _advisories(coturn_version),
     }
 
 
@@ -129,7 +141,6 @@ def to_node_detail(state: NodeState, *, now: datetime, found: FoundView | None =
         ),
         certificate_ends_at=None if report is None else report.certificate_ends_at,
         found=found,
-        agent_version=None if report is None else report.agent_version,
         clock_offset_seconds=None if report is None else round(report.clock_offset_seconds, 3),
         coturn=None
         if report is None

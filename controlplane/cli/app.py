@@ -14,13 +14,16 @@ import controlplane.cli.region_roll  # noqa: F401 - these add their commands to 
 from controlplane import __version__
 from controlplane.cli import (
     credentials,
+    doctor,
     events,
     fleet,
     login,
     netcheck,
     node_intents,
+    regions,
     relay_test,
     secret_rotation,
+    status,
     subjects,
     tenants,
     tokens,
@@ -50,7 +53,7 @@ def make_cli(on_servers: Mapping[str, str], run_on_server: Callable[[list[str]],
     cli.add_typer(subjects.client, name="client")
     command(cli, "usage")(subjects.usage)
     cli.add_typer(webhooks.webhook, name="webhook")
-    cli.add_typer(fleet.region, name="region")
+    cli.add_typer(regions.region, name="region")
     cli.add_typer(tokens.token, name="token")
     cli.add_typer(tenants.project, name="project")
     cli.add_typer(tenants.organization, name="organization")
@@ -59,6 +62,8 @@ def make_cli(on_servers: Mapping[str, str], run_on_server: Callable[[list[str]],
     cli.add_typer(secret_rotation.secret, name="secret")
     cli.add_typer(events.events, name="events")
     command(cli, "audit")(fleet.audit)
+    command(cli, "status")(status.status)
+    command(cli, "doctor")(doctor.doctor)
     command(cli, "relay-test")(relay_test.relay_test)
     command(cli, "netcheck")(netcheck.netcheck)
     cli.command("login")(login.login)

@@ -1,4 +1,4 @@
-"""turnfleet fleet, turnfleet node, and turnfleet region."""
+"""turnfleet fleet, and looking at nodes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from controlplane.cli.command import Limit, command, group
 from controlplane.cli.instants import Since, Until
 from controlplane.cli.session import Session, card_lines, emit
 from controlplane.cli.tables import print_card
+from controlplane.cli.watch import Watch, show
 from controlplane.cli.words import clean
-from controlplane.client.fleet import Fleet, Regions
+from controlplane.client.fleet import Fleet
 from controlplane.wire.fleet_api import NodeDetail
 from controlplane.wire.found_api import FoundView
 
 fleet = group("The fleet as a whole; for operator tokens.")
 node = group("Relay nodes; for operator tokens.")
-region = group("Regions, and whether they take new credentials.")
+NODE_ROW = (
+    "name!0 region:1 health:1 health_reason=reason:3 intent:3 eligible:1 ineligible_because=because:2 utilisation>2 "
+    "last_report_age_seconds=last_report>4 coturn_version=coturn:5 agent_version=agent:6 node_id!2"
+)
 
 
 @command(fleet, "export")
@@ -33,25 +37,23 @@ def list_nodes(
     region: Annotated[str | None, typer.Option(help="Of this region.")] = None,
     health: Annotated[Literal["unknown", "up", "suspect", "down"] | None, typer.Option(help="Of this health.")] = None,
     limit: Limit = 100,
+    watch: Watch = False,
 ) -> None:
     """Every node by name."""
-    run.many(
-        Fleet.nodes(region=region, health=health),
-        "name!0 region:1 health:1 health_reason=reason:3 intent:3 eligible:1 utilisation>2 "
-        "last_report_age_seconds=last_report>4 node_id!2",
-        limit=limit,
-    )
+    show(run, lambda: run.many(Fleet.nodes(region=region, health=health), NODE_ROW, limit=limit), watch=watch)
 
 
 @command(node, "show")
-def show_node(run: Session, name: Annotated[str, typer.Argument(metavar="NODE", help="Its name or its id.")]) -> None:
+def show_node(
+    run: Session, name: Annotated[str, typer.Argument(metavar="NODE", help="Its name or its id.")], *, watch: Watch = False
+) -> None:
     """One node: what is observed, what is wanted, and what follows from both."""
+    show(run, lambda: run.one(Fleet.node(name), show=_print_node), watch=watch)
 
-    def show(found: NodeDetail) -> None:
-        lines = card_lines(found, ("name", "node_id"), without=("found",))
-        print_card(lines if found.found is None else [*lines, *_found_lines(found.found)])
 
-    run.one(Fleet.node(name), show=show)
+def _print_node(found: NodeDetail) -> None:
+    lines = card_lines(found, ("name", "node_id"), without=("found",))
+    print_card(lines if found.found is None else [*lines, *_found_lines(found.found)])
 
 
 def _found_lines(found: FoundView) -> list[tuple[str, str]]:
@@ -78,9 +80,3 @@ def audit(
         "at!0 action!0 object:1 actor!2 address:4 project:3 organization:5",
         limit=limit,
     )
-
-
-@command(region, "list")
-def list_regions(run: Session) -> None:
-    """Every region that credentials can be had in."""
-    run.rows(Regions.list(), "slug!0 name:1 city:2 nat2=country:3 is_online=online:1 is_operational=operational:1")

@@ -9,8 +9,9 @@ from typing import Annotated, TypeVar
 import typer
 
 from controlplane.cli.command import command
-from controlplane.cli.fleet import node, region
+from controlplane.cli.fleet import node
 from controlplane.cli.instants import Since, Until
+from controlplane.cli.regions import region
 from controlplane.cli.session import Session, note, show_table
 from controlplane.cli.tables import Column, print_table
 from controlplane.cli.words import NOTHING, clean, say, say_instant, say_seconds

@@ -56,7 +56,7 @@ def netcheck(run: Session, *, relay_ca_file: RelayCaFile = None) -> None:
     """
     context = authorities(run, relay_ca_file)
     regions = run.client.regions.list()
-    checks = asyncio.run(_check_all(run, regions, context))
+    checks = check_regions(run, regions, context)
     if run.as_json:
         for each in checks:
             emit(msgspec.json.encode(each))
@@ -65,6 +65,11 @@ def netcheck(run: Session, *, relay_ca_file: RelayCaFile = None) -> None:
     for sentence in sentences(checks):
         note(sentence)
     end_with([url for each in checks for url in each.urls])
+
+
+def check_regions(run: Session, regions: Sequence[RegionView], context: ssl.SSLContext) -> list[RegionCheck]:
+    """Takes seconds where something is silent. Raises TurnfleetError when no credential can be had at all."""
+    return asyncio.run(_check_all(run, regions, context))
 
 
 async def _check_all(run: Session, regions: Sequence[RegionView], context: ssl.SSLContext) -> list[RegionCheck]:

@@ -9,8 +9,8 @@ import typer
 
 from controlplane.cli.command import Limit, Yes, command
 from controlplane.cli.exit_codes import FAILED
-from controlplane.cli.fleet import region
 from controlplane.cli.instants import Span
+from controlplane.cli.regions import region
 from controlplane.cli.session import Session, note
 from controlplane.cli.words import clean
 from controlplane.client.call import Call

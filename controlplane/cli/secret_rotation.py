@@ -2,24 +2,88 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
+import msgspec
 import typer
 
 from controlplane.cli.command import Limit, Yes, command, group
 from controlplane.cli.exit_codes import RefusedHereError
 from controlplane.cli.session import Session, note
+from controlplane.cli.watch import Watch, show
 from controlplane.cli.words import say
 from controlplane.client.fleet import Fleet
-from controlplane.wire.rotation_api import RotationView
+from controlplane.wire.rotation_api import MasterKeyView, RotationView, SecretVersionView, SecretView
 
 secret = group("Secrets of nodes: their versions, and rotating them; for operator tokens.")
 
 
 @command(secret, "status")
-def status(run: Session, *, region: Annotated[str | None, typer.Option(help="Of this region.")] = None, limit: Limit = 100) -> None:
+def status(
+    run: Session,
+    *,
+    region: Annotated[str | None, typer.Option(help="Of this region.")] = None,
+    limit: Limit = 100,
+    watch: Watch = False,
+) -> None:
     """Every node's secret versions, and what each is for."""
-    run.many(Fleet.secrets(region=region), "name!0 region:2 versions:1 staged_at=staged:3 queued:4 drifted:1", limit=limit)
+    table = "name!0 region:2 versions:1 staged_at=staged:3 queued:3 drifted:1 master_keys=master_key:4"
+    show(run, lambda: run.many(Fleet.secrets(region=region), table, limit=limit, row=_row), watch=watch)
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as a line of the table."""
+
+    name: str
+    region: str
+    versions: str
+    staged_at: datetime | None
+    queued: bool
+    drifted: bool
+    master_keys: list[str]
+
+
+def _row(node: SecretView) -> _Row:
+    return _Row(
+        name=node.name,
+        region=node.region,
+        versions=", ".join(_version(each) for each in node.versions),
+        staged_at=node.staged_at,
+        queued=node.queued,
+        drifted=node.drifted,
+        master_keys=node.master_keys,
+    )
+
+
+def _version(version: SecretVersionView) -> str:
+    until = "" if version.needed_until is None or version.state == "signing" else f" until {say('', version.needed_until)}"
+    return f"{version.version} {version.state}{until}" + ("" if version.loaded else " (not in coturn)")
+
+
+@command(secret, "master-key")
+def master_key(run: Session) -> None:
+    """Which master key the secrets come from, and whether anything still needs another one."""
+    said = run.one(Fleet.master_key(), order=("key_id",))
+    for sentence in sentences(said):
+        note(sentence)
+
+
+def sentences(key: MasterKeyView) -> list[str]:
+    """Where a change of the master key stands."""
+    said = []
+    if key.processes_with_another:
+        together = key.processes + key.processes_with_another
+        said.append(
+            f"{key.processes_with_another} of {together} processes have another TURNFLEET_MASTER_KEY: "
+            "it is used when all have it, each with the key before as TURNFLEET_MASTER_KEY_PREVIOUS."
+        )
+    if key.nodes or key.webhooks:
+        said.append(
+            f"{key.nodes} nodes and {key.webhooks} webhooks still need another key. They are moved by themselves: "
+            "keep TURNFLEET_MASTER_KEY_PREVIOUS until then."
+        )
+    return said or ["Nothing needs another key: TURNFLEET_MASTER_KEY_PREVIOUS can be taken away where it is set."]
 
 
 @command(secret, "rotate")

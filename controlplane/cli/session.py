@@ -13,8 +13,8 @@ import msgspec
 import typer
 
 from controlplane.cli.exit_codes import RefusedHereError
-from controlplane.cli.profiles import pick
-from controlplane.cli.tables import Column, columns, print_card, print_table
+from controlplane.cli.profiles import Profile, pick
+from controlplane.cli.tables import Column, columns, in_picture, print_card, print_line, print_table
 from controlplane.cli.words import say, zone_of
 from controlplane.client.call import Call, Pages
 
@@ -33,6 +33,8 @@ class Session:
         self._profile = profile
         self.named_project = project
         """As the command names it; None: the profile's, if any."""
+        self.attempts: int | None = None
+        """How often a call is tried; None: as usual. Before the client is first used."""
         self._client: Client | None = None
 
     @property
@@ -40,16 +42,23 @@ class Session:
         """Made when it is first needed. Raises NotLoggedInError, RefusedHereError or ConfigurationError."""
         if self._client is None:
             from controlplane.client.client import Client
+            from controlplane.client.exchange import Retries
 
-            chosen = pick(self._profile)
+            chosen = self.profile
             self._client = Client(
                 chosen.url,
                 chosen.token,
                 project=self.named_project or chosen.project,
                 ca_file=chosen.ca_file,
+                retries=None if self.attempts is None else Retries(attempts=self.attempts),
                 user_agent="turnfleet-cli",
             )
         return self._client
+
+    @property
+    def profile(self) -> Profile:
+        """Raises NotLoggedInError or RefusedHereError."""
+        return pick(self._profile)
 
     def close(self) -> None:
         if self._client is not None:
@@ -68,8 +77,11 @@ class Session:
             print_card(card_lines(value, order))
         return value
 
-    def many(self, pages: Pages[Any], text: str, *, limit: int) -> None:
-        """Show up to `limit` items (0: all of them): with --json a line each as they came, else as a table of `columns(text)`."""
+    def many(self, pages: Pages[Any], text: str, *, limit: int, row: Callable[[Any], object] | None = None) -> None:
+        """Show up to `limit` items (0: all of them): with --json a line each as they came, else as a table of `columns(text)`.
+
+        `row` makes of an item what has those columns, where its own fields do not read well.
+        """
         sized = pages.sized(min(limit + 1, PAGE_MAX) if limit else PAGE_MAX)
         raw = self.client.driver.each_raw(sized)
         wanted = islice(raw, limit or None)
@@ -77,7 +89,8 @@ class Session:
             for item in wanted:
                 emit(bytes(item))
         else:
-            show_table([sized.decode(item) for item in wanted], text)
+            items = [sized.decode(item) for item in wanted]
+            show_table([row(item) for item in items] if row is not None else items, text)
         if limit and next(raw, None) is not None:
             note(f"There is more than these {limit}: --limit {limit * 10} shows more, --limit 0 everything.")
 
@@ -111,8 +124,11 @@ def emit(body: bytes) -> None:
 
 
 def note(text: str) -> None:
-    """For people, beside the data."""
-    typer.echo(text, err=True)
+    """For people, beside the data; in a picture that is drawn again and again, under it."""
+    if in_picture():
+        print_line(text)
+    else:
+        typer.echo(text, err=True)
 
 
 def card_lines(value: object, order: Iterable[str] = (), *, without: Iterable[str] = ()) -> list[tuple[str, str]]:
@@ -121,7 +137,8 @@ def card_lines(value: object, order: Iterable[str] = (), *, without: Iterable[st
     names = [*order, *(name for name in fields if name not in {*order, *without})]
     lines: list[tuple[str, str]] = []
     for name in names:
-        title, field = name.removesuffix("_at").removesuffix("_seconds").replace("_", " "), fields[name]
+        stem, field = name.removesuffix("_at").removesuffix("_seconds"), fields[name]
+        title = (name if stem in fields else stem).replace("_", " ")
         nested = field if isinstance(field, list) and field and isinstance(field[0], msgspec.Struct) else None
         if isinstance(field, msgspec.Struct):
             lines += [(title, ""), *((f"  {inner}", text) for inner, text in card_lines(field))]

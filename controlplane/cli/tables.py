@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _GAP = 2
+_SHORT = 16
+"""So short a word is left out rather than broken in two."""
+_WIDEST = 10_000
 _LEAST = 8
 """Narrower than this, folded text is no longer read."""
 
@@ -63,7 +71,10 @@ def fit(shown: Sequence[Column], natural: Sequence[int], width: int | None) -> l
     """(index, width) of the columns that are shown. `natural` are the widths that nothing has to be folded for."""
     if width is None:
         return list(enumerate(natural))
-    least = [wide if each.whole else min(wide, max(_LEAST, len(each.title))) for each, wide in zip(shown, natural, strict=True)]
+    least = [
+        wide if each.whole or wide <= _SHORT else min(wide, max(_LEAST, len(each.title)))
+        for each, wide in zip(shown, natural, strict=True)
+    ]
     kept = list(range(len(shown)))
     while sum(least[index] + _GAP for index in kept) - _GAP > width:
         droppable = [index for index in kept if shown[index].rank > 0]
@@ -79,9 +90,12 @@ def fit(shown: Sequence[Column], natural: Sequence[int], width: int | None) -> l
     return [(index, widths[index]) for index in kept]
 
 
-def print_table(shown: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+_pictures: list[list[RenderableType]] = []
+
+
+def print_table(shown: Sequence[Column], rows: Sequence[Sequence[str]], *, styles: Sequence[str] = ()) -> None:
+    """`styles`: one per row, such as `bold red`."""
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -92,15 +106,14 @@ def print_table(shown: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(
             shown[index].title.upper(), width=width, overflow="fold", justify="right" if shown[index].right else "left"
         )
-    for row in rows:
-        table.add_row(*(Text(row[index]) for index, _ in chosen))
-    Console(width=sum(width + _GAP for _, width in chosen), highlight=False).print(table)
+    for number, row in enumerate(rows):
+        table.add_row(*(Text(row[index]) for index, _ in chosen), style=styles[number] if styles else None)
+    put(table, width=sum(width + _GAP for _, width in chosen))
 
 
 def print_card(lines: Sequence[tuple[str, str]]) -> None:
     """Names and values under each other. Values are folded."""
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -112,4 +125,36 @@ def print_card(lines: Sequence[tuple[str, str]]) -> None:
     table.add_column(width=max(1, values if width is None else min(values, width - names - _GAP)), overflow="fold")
     for name, value in lines:
         table.add_row(Text(name), Text(value))
-    Console(width=names + values + 2 * _GAP if width is None else width, highlight=False).print(table)
+    put(table, width=names + values + 2 * _GAP if width is None else width)
+
+
+def print_line(text: str, style: str = "") -> None:
+    """A line of its own, folded where it must be."""
+    from rich.text import Text
+
+    put(Text(text, style=style), width=terminal_width())
+
+
+def put(drawn: RenderableType, *, width: int | None) -> None:
+    """On the screen, or into the picture that is being made."""
+    if _pictures:
+        _pictures[-1].append(drawn)
+        return
+    from rich.console import Console
+
+    Console(width=_WIDEST if width is None else width, soft_wrap=width is None, highlight=False).print(drawn)
+
+
+def in_picture() -> bool:
+    return bool(_pictures)
+
+
+@contextmanager
+def picture() -> Iterator[list[RenderableType]]:
+    """Inside, what would be printed is gathered instead."""
+    gathered: list[RenderableType] = []
+    _pictures.append(gathered)
+    try:
+        yield gathered
+    finally:
+        _pictures.remove(gathered)

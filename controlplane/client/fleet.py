@@ -23,7 +23,7 @@ from controlplane.wire.history_api import NodeHistory, RegionHistory
 from controlplane.wire.ice_api import RegionView
 from controlplane.wire.probe_api import NodeProbeBody, NodeProbeView
 from controlplane.wire.rolls_api import RollBody, RollSummary, RollView
-from controlplane.wire.rotation_api import RotateFleetBody, RotateNodeBody, RotationView, SecretView
+from controlplane.wire.rotation_api import MasterKeyView, RotateFleetBody, RotateNodeBody, RotationView, SecretView
 from controlplane.wire.tenants_api import AuditView
 
 RegionList = list[RegionView]
@@ -183,6 +183,12 @@ class Fleet(Group[Driver]):
     def secrets(*, region: str | None = None) -> Pages[SecretView]:
         """Every node's secret versions by the node's name, and what each is for. Never what they are."""
         return Pages(path="/fleet/secrets", item=SecretView, query={"region": region})
+
+    @call
+    @staticmethod
+    def master_key() -> Call[MasterKeyView]:
+        """Which master key is used, and how many nodes and webhooks still need another one."""
+        return get("/fleet/master-key", MasterKeyView)
 
     @call
     @staticmethod

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from controlplane.client.call import Call, Pages, Stream
 from controlplane.client.drivers import Awaiting, Blocking
 
 P = ParamSpec("P")
 T = TypeVar("T")
+D = TypeVar("D")
 Driver = TypeVar("Driver", bound=Blocking | Awaiting)
 
 
@@ -47,18 +48,20 @@ class call(Generic[P, T]):  # noqa: N801 - a decorator
         return update_wrapper(run, self._describe)
 
 
-class pages(Generic[P, T]):  # noqa: N801 - a decorator
-    """A static method that describes Pages becomes one that iterates over all their items."""
+class _Iterating(Generic[P, D, T]):
+    """A static method that describes something with many items becomes one that iterates over them, by `verb` of the driver."""
 
-    def __init__(self, describe: Callable[P, Pages[T]]) -> None:
+    verb: str
+
+    def __init__(self, describe: Callable[P, D]) -> None:
         self._describe = describe
         update_wrapper(cast("Any", self), describe)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Pages[T]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> D:
         return self._describe(*args, **kwargs)
 
     @overload
-    def __get__(self, instance: None, owner: type) -> pages[P, T]: ...
+    def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
     def __get__(self, instance: Group[Blocking], owner: type) -> Callable[P, Iterator[T]]: ...
     @overload
@@ -66,34 +69,21 @@ class pages(Generic[P, T]):  # noqa: N801 - a decorator
     def __get__(self, instance: Group[Any] | None, owner: type) -> Any:
         if instance is None:
             return self
+        iterate = getattr(instance.driver, self.verb)
 
-        def each(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return instance.driver.each(self._describe(*args, **kwargs))
+        def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return iterate(self._describe(*args, **kwargs))
 
-        return update_wrapper(each, self._describe)
+        return update_wrapper(run, self._describe)
 
 
-class stream(Generic[P, T]):  # noqa: N801 - a decorator
-    """A static method that describes a Stream becomes one that iterates over its events, for as long as it is asked to."""
+class pages(_Iterating[P, Pages[T], T], Generic[P, T]):  # noqa: N801 - a decorator
+    """Of a list that is read page by page: all its items."""
 
-    def __init__(self, describe: Callable[P, Stream[T]]) -> None:
-        self._describe = describe
-        update_wrapper(cast("Any", self), describe)
+    verb = "each"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Stream[T]:
-        return self._describe(*args, **kwargs)
 
-    @overload
-    def __get__(self, instance: None, owner: type) -> stream[P, T]: ...
-    @overload
-    def __get__(self, instance: Group[Blocking], owner: type) -> Callable[P, Iterator[T]]: ...
-    @overload
-    def __get__(self, instance: Group[Awaiting], owner: type) -> Callable[P, AsyncIterator[T]]: ...
-    def __get__(self, instance: Group[Any] | None, owner: type) -> Any:
-        if instance is None:
-            return self
+class stream(_Iterating[P, Stream[T], T], Generic[P, T]):  # noqa: N801 - a decorator
+    """Of a stream: its events, for as long as it is asked to."""
 
-        def follow(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return instance.driver.follow(self._describe(*args, **kwargs))
-
-        return update_wrapper(follow, self._describe)
+    verb = "follow"

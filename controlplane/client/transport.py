@@ -18,7 +18,7 @@ Attempt = Answer | ConnectionFailedError
 
 class BlockingTransport:
     def __init__(self, configuration: Configuration) -> None:
-        self._http = httpx.Client(timeout=_timeout(configuration), verify=_verify(configuration))
+        self._http = httpx.Client(timeout=_timeout(configuration), verify=verification_of(configuration))
 
     def attempt(self, configuration: Configuration, call: Call[Any]) -> Attempt:
         try:
@@ -52,7 +52,7 @@ class BlockingTransport:
 
 class AwaitingTransport:
     def __init__(self, configuration: Configuration) -> None:
-        self._http = httpx.AsyncClient(timeout=_timeout(configuration), verify=_verify(configuration))
+        self._http = httpx.AsyncClient(timeout=_timeout(configuration), verify=verification_of(configuration))
 
     async def attempt(self, configuration: Configuration, call: Call[Any]) -> Attempt:
         try:
@@ -89,7 +89,8 @@ def _timeout(configuration: Configuration, takes_seconds: float = 0.0) -> httpx.
     return httpx.Timeout(configuration.timeout_seconds + takes_seconds, connect=min(CONNECT_SECONDS, configuration.timeout_seconds))
 
 
-def _verify(configuration: Configuration) -> ssl.SSLContext | bool:
+def verification_of(configuration: Configuration) -> ssl.SSLContext | bool:
+    """What a server is verified against, as httpx takes it; True: the usual authorities. Raises ConfigurationError."""
     if configuration.ca_file is None:
         return True
     try:

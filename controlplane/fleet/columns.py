@@ -35,6 +35,8 @@ class Contender:
     stun_urls: list[str]
     turn_urls: list[str]
     secret_version: int
+    secret_key: str | None
+    """The id of the master key that it comes from, as Node.key_of says it."""
 
 
 class Columns:
@@ -123,6 +125,7 @@ class Columns:
         report = record.report
         verdict = derive_health(record, age_seconds=0.0, interval_seconds=policy.heartbeat_interval_seconds, policy=policy)
         version = signing_version(node, record)
+        key = None if version is None else node.key_of(version)
         safe = self.safe[place]
         if safe is None or before is None or before.report.capacity != report.capacity:
             safe = self.safe[place] = safe_capacities(report.capacity, policy=policy)
@@ -131,12 +134,18 @@ class Columns:
         known = self.contenders[place]
         if version is None:
             self.contenders[place] = None
-        elif known is None or known.secret_version != version or before is None or before.report.listeners != report.listeners:
+        elif (
+            known is None
+            or (known.secret_version, known.secret_key) != (version, key)
+            or before is None
+            or before.report.listeners != report.listeners
+        ):
             self.contenders[place] = Contender(
                 node_id=node.node_id,
                 stun_urls=stun_urls(report.listeners),
                 turn_urls=turn_urls(report.listeners, limit=policy.max_turn_urls),
                 secret_version=version,
+                secret_key=key,
             )
         self.records[place] = record
         self.health_when_heard[place] = _CODE[verdict.health]

@@ -8,10 +8,14 @@ from controlplane.fleet.policy import Policy
 
 
 def signing_version(node: Node, record: NodeRecord | None) -> int | None:
-    """The newest secret version that coturn holds and that it shall hold; None: nothing can be signed for this node."""
+    """The newest secret version that coturn holds, that it shall hold, and whose master key is known here.
+
+    None: nothing can be signed for this node.
+    """
     if record is None:
         return None
-    return max((version for version in record.report.secret_versions if version in node.wanted_versions), default=None)
+    usable = set(node.wanted_versions) - node.unknown_versions
+    return max((version for version in record.report.secret_versions if version in usable), default=None)
 
 
 def derive_ineligibility(

@@ -122,6 +122,10 @@ class Node:
     """Another rotation waits for this one's end."""
     secret_floor: int = 1
     """Older versions are not to be trusted any more."""
+    secret_keys: tuple[tuple[int, str], ...] = ()
+    """(version, id of a master key): that version is the first that comes from that key. Ascending."""
+    unknown_versions: frozenset[int] = frozenset()
+    """Those of a master key that this process does not have: it can neither sign with them nor judge what coturn holds."""
     token_sha256: bytes = b""
     token_generation: int = 0
     """How many tokens it had before this one."""
@@ -144,6 +148,10 @@ class Node:
         no call.
         """
         return self.coturn_generation if self.drain is not None and self.drain.drained_at is not None else 0
+
+    def key_of(self, version: int) -> str | None:
+        """The id of the master key that a version comes from; None: of the first key that there ever was."""
+        return next((key for first, key in reversed(self.secret_keys) if first <= version), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from controlplane.fleet.model import Node, Region
+from controlplane.flows.master_keys import MasterKeys, missing_key
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.directory import all_nodes, all_regions, directory_version, node_by_token
 from controlplane.postgres_store.errors import DatabaseUnavailableError
@@ -31,7 +32,8 @@ class Directory:
 
     `fleet_changed` is called when regions and nodes, `tenants_changed` when projects were read anew (a token may have changed,
     too); both may raise DatabaseUnavailableError, and are then called again. Without `tenants_changed` tenants are not read:
-    for a process that nobody sends tokens to. `successor_sha256` is of the token that a node may show beside its own.
+    for a process that nobody sends tokens to. `successor_sha256` is of the token that a node may show beside its own. Without
+    `keys` no secret version is unknown: for a process that signs nothing.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Directory:
         fleet_changed: Callable[[], None],
         tenants_changed: Callable[[], Awaitable[None]] | None = None,
         successor_sha256: Callable[[Node], bytes | None] | None = None,
+        keys: MasterKeys | None = None,
     ) -> None:
         self._database = database
         self._lookups = lookups
         self._fleet_changed = fleet_changed
         self._tenants_changed = tenants_changed
         self._successor_sha256 = successor_sha256
+        self._keys = keys
         self._refreshing = asyncio.Lock()
         self.version = 0
         """Of regions and nodes; 0 until they were read once."""
@@ -55,6 +59,8 @@ class Directory:
         self.regions: list[Region] = []
         self.nodes: dict[str, Node] = {}
         self.stopped_rolls: list[StoppedRoll] = []
+        self.missing_key: str | None = None
+        """What is said when nothing can be signed for some nodes, for want of a master key."""
         self.projects: dict[UUID, Project] = {}
         self._by_token: dict[bytes, Node] = {}
         self._by_slug: dict[tuple[UUID, str], Project] = {}
@@ -105,12 +111,16 @@ class Directory:
 
     async def _read_fleet(self) -> None:
         regions = await all_regions(self._database)
-        nodes = await all_nodes(self._database)
+        nodes = [self._seen(node) for node in await all_nodes(self._database)]
         self.stopped_rolls = await stopped_rolls(self._database)
         self.regions = regions
         self.nodes = {node.node_id: node for node in nodes}
+        self.missing_key = missing_key(nodes)
         self._by_token = {sha256: node for node in nodes for sha256 in self._tokens_of(node)}
         self._fleet_changed()
+
+    def _seen(self, node: Node) -> Node:
+        return node if self._keys is None else self._keys.see(node)
 
     def _keep_projects(self, projects: list[Project]) -> None:
         self.projects = {project.project_id: project for project in projects}
@@ -134,6 +144,7 @@ class Directory:
                 self._unknown_until.clear()
             self._unknown_until[sha256] = time.monotonic() + _UNKNOWN_SECONDS
         else:
+            node = self._seen(node)
             self.nodes[node.node_id] = node
             self._by_token |= dict.fromkeys(self._tokens_of(node), node)
             self._fleet_changed()

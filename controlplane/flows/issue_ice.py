@@ -141,7 +141,7 @@ class IceIssuer:
                 stun_urls=contender.stun_urls,
                 turn_urls=contender.turn_urls,
                 credential=sign(
-                    self._secrets.signing_key(contender.node_id, contender.secret_version),
+                    self._secrets.signing_key(contender.node_id, contender.secret_version, contender.secret_key),
                     credential_id=credential_id,
                     expires_at_unix=expires_at_unix,
                 ),

@@ -129,9 +129,9 @@ class NodeProber:
             return None
 
     def _credential(self, node: Node, version: int | None) -> CredentialPair:
-        """A new one, with a version that coturn holds; where it holds none, with the newest that it should: it answers 401."""
-        chosen = version if version is not None else max(node.secret_versions, default=1)
-        key = self._secrets.signing_key(node.node_id, chosen)
+        """A new one, with a version that coturn holds; where it holds none, with one that it does not: it answers 401."""
+        chosen = version if version is not None else max(set(node.secret_versions) - node.unknown_versions, default=0)
+        key = self._secrets.signing_key(node.node_id, chosen, node.key_of(chosen) if chosen else None)
         signed = sign(key, credential_id=probe_id(), expires_at_unix=int(time.time()) + CREDENTIAL_SECONDS)
         return signed.username, Redacted(signed.password)
 

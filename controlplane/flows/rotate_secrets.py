@@ -11,6 +11,7 @@ from controlplane.fleet.rotation import Step, next_step
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.postgres_store.database import Database
+from controlplane.postgres_store.master_keys import key_in_use
 from controlplane.postgres_store.rotation import take_step, version_expiries
 
 _SCHEDULED_AT_ONCE = 5
@@ -45,7 +46,7 @@ class SecretRotator:
             step = next_step(node, self._keeper.view.record(node.node_id), expiries=expiries.get(node.node_id, {}), now=now)
             if step is not None:
                 changed |= await self._take(node, step)
-        for node in self._due(now):
+        for node in self._due(now, await key_in_use(self._database)):
             newest = max(node.secret_versions)
             changed |= await self._take(node, Step(versions=(newest, newest + 1)))
         if changed:
@@ -57,15 +58,13 @@ class SecretRotator:
             log.info("node_secret_moved", node=node.name, region=node.region, versions=step.versions or node.secret_versions)
         return taken
 
-    def _due(self, now: datetime) -> list[Node]:
-        """Those whose secret is too old, the oldest first."""
-        if self._every is None:
-            return []
+    def _due(self, now: datetime, key: str | None) -> list[Node]:
+        """Those whose secret comes from another master key than the one in use, and those whose is too old; the oldest first."""
         old = [
             (since, node.node_id, node)
             for node in self._directory.nodes.values()
             if len(node.secret_versions) == 1 and (since := node.secret_staged_at or node.joined_at) is not None
-            if now - since >= self._every
+            if node.key_of(node.secret_versions[0]) not in {None, key} or (self._every is not None and now - since >= self._every)
         ]
         return [node for _, _, node in sorted(old)[:_SCHEDULED_AT_ONCE]]
 

@@ -10,6 +10,7 @@ from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
 from controlplane.flows.keep_history import TICK_SECONDS, HistoryKeeper
+from controlplane.flows.keep_master_keys import WebhookSealer
 from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
 from controlplane.flows.node_tokens import TokenAger
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
@@ -42,6 +43,7 @@ def jobs_of_term(
     ager: TokenAger,
     directory: Directory,
     rolls: RollKeeper,
+    sealer: WebhookSealer,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -62,6 +64,7 @@ def jobs_of_term(
         ("node_tokens", 10.0, ager.advance),
         ("tidy_live_state", 60.0, partial(keeper.tidy, directory)),
         ("rolls", 1.0, rolls.advance),
+        ("seal_webhooks", 10.0, sealer.seal),
         ("quotas", PERIOD_SECONDS, quotas.enforce),
         ("learn_conversion", LEARN_SECONDS, conversion.learn),
         ("partitions", 3600.0, partitions),

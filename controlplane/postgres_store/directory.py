@@ -46,6 +46,7 @@ def node_of(row: Any) -> Node:
         secret_signing_since=row["secret_signing_since"],
         rotation_wanted=row["rotation_wanted"],
         secret_floor=row["secret_floor"],
+        secret_keys=tuple((int(first), key) for first, _, key in (run.partition(":") for run in row["secret_keys"])),
         token_sha256=row["token_sha256"],
         token_generation=row["token_generation"],
         token_at=row["token_at"],

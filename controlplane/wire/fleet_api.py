@@ -99,6 +99,16 @@ class DrainView(Struct, frozen=True, kw_only=True):
     """By its newest report; None: it never reported."""
 
 
+class CoturnAdvisory(Struct, frozen=True, kw_only=True):
+    """A fault of some versions of coturn."""
+
+    id: str
+    """Such as CVE-2026-27624."""
+    mended_in: str
+    """The first version without it."""
+    effect: str
+
+
 class NodeView(Struct, frozen=True, kw_only=True):
     """One node: what is observed, what is wanted, and what follows from both."""
 
@@ -122,6 +132,10 @@ class NodeView(Struct, frozen=True, kw_only=True):
     """The fullest resource against its safe capacity, placements in flight included."""
     last_report_age_seconds: float | None
     """None: never reported."""
+    agent_version: str | None
+    coturn_version: str | None
+    coturn_advisories: list[CoturnAdvisory]
+    """Known faults that a coturn of that version has."""
 
 
 class NodeTokenView(Struct, frozen=True, kw_only=True):

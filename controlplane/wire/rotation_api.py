@@ -63,6 +63,8 @@ class SecretView(Struct, frozen=True, kw_only=True):
     versions: list[SecretVersionView]
     staged_at: datetime | None
     """When its newest version was first wanted; None: when it joined."""
+    master_keys: list[str]
+    """The ids of the master keys that its versions come from."""
     queued: bool
     """Another rotation begins when this one has ended."""
     drifted: bool
@@ -72,3 +74,20 @@ class SecretView(Struct, frozen=True, kw_only=True):
 class SecretList(Struct, frozen=True, kw_only=True):
     items: list[SecretView]
     next_cursor: str | None
+
+
+class MasterKeyView(Struct, frozen=True, kw_only=True):
+    """GET /fleet/master-key."""
+
+    key_id: str
+    """Of the master key that new secrets come from. It tells nothing about the key."""
+    adopted_at: datetime
+    """Since when."""
+    nodes: Count
+    """So many hold secrets that come from another key."""
+    webhooks: Count
+    """The secrets of so many are sealed with another key."""
+    processes: Count
+    """API and jobs processes that have this key as their current one."""
+    processes_with_another: Count
+    """While there are both, nothing changes: a new key is used when all have it."""

@@ -20,8 +20,8 @@ from agents import parse
 from agents.doctor import at_start, show
 from agents.doctor.environment import settings_of
 from agents.doctor.examine import Check, examine
-from agents.doctor.findings import Finding, exit_status, ok, warning, wrong
 from agents.settings import AgentSettings, from_environment
+from controlplane.wire.findings import Finding, exit_status, ok, warning, wrong
 from tests.agents.certificates import DAY, MIDDLE, NOW, issue, make_files
 from tests.agents.control_plane import control_plane
 from tests.agents.places import eventually, free_port, make_settings

@@ -13,7 +13,6 @@ import pytest
 
 from agents.coturn import pair
 from agents.coturn.folder import Owner
-from agents.doctor.findings import Finding
 from agents.doctor.judge import addresses, certificate, host, origin, ports
 from agents.doctor.look.origin import OriginFacts
 from agents.doctor.look.place import CoturnFacts, DiskFacts, FolderFacts
@@ -23,6 +22,7 @@ from agents.errors import IdentityError
 from agents.identity import Identity
 from agents.settings import AgentSettings
 from controlplane.wire.agent_api import Capacity
+from controlplane.wire.findings import Finding
 from controlplane.wire.redacted import Redacted
 from tests.agents.certificates import DAY, MIDDLE, NOW, ROOT, Issued, issue, make_files
 from tests.agents.places import make_settings

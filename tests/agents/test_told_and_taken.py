@@ -9,7 +9,7 @@ import pytest
 
 from agents import found as found_module
 from agents import identity
-from agents.doctor.findings import Finding
+from controlplane.wire.findings import Finding
 from controlplane.wire.found_api import FINDINGS_MAX, Found
 from controlplane.wire.redacted import Redacted
 from tests.agents.control_plane import TOKEN, control_plane

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from controlplane.fleet.model import Listener, Transport
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.flows.probe_node import MOST_AT_ONCE, NodeProber
 from controlplane.turn.forbidden import judged
@@ -172,7 +173,7 @@ async def test_more_probes_than_may_run_at_once_are_refused_and_not_queued(one: 
 
 async def test_authorities_that_cannot_be_read_fail_tls_alone(one: RelayingFleet) -> None:
     settings = one.relay.prepared.settings
-    prober = NodeProber(NodeSecrets(Redacted(MASTER_KEY)), ca_file=settings.state_dir / "nowhere.pem")
+    prober = NodeProber(NodeSecrets(MasterKeys(Redacted(MASTER_KEY))), ca_file=settings.state_dir / "nowhere.pem")
     listeners = tuple(
         Listener(transport=Transport(each["transport"]), host=each["host"], port=each["port"]) for each in one.listeners
     )

@@ -193,7 +193,9 @@ async def test_the_shell_completes_commands_options_and_words() -> None:
 def test_columns_are_left_out_by_rank_and_identifiers_never() -> None:
     shown = columns("at!1 id!0 name:2 city:3")
     assert fit(shown, [19, 36, 10, 10], None) == [(0, 19), (1, 36), (2, 10), (3, 10)]
-    assert [index for index, _ in fit(shown, [19, 36, 10, 10], 80)] == [0, 1, 2, 3]
+    assert [index for index, _ in fit(shown, [19, 36, 10, 10], 81)] == [0, 1, 2, 3]
+    assert [index for index, _ in fit(shown, [19, 36, 10, 10], 80)] == [0, 1, 2]
+    assert fit(shown, [19, 36, 10, 40], 90) == [(0, 19), (1, 36), (2, 10), (3, 19)], "long text is folded, short words are not"
     assert [index for index, _ in fit(shown, [19, 36, 10, 10], 75)] == [0, 1, 2]
     assert fit(shown, [19, 36, 10, 10], 30) == [(1, 36)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from agents.doctor.checks import checks
-from agents.doctor.findings import State
+from controlplane.wire.findings import State
 from tests.agents.places import make_settings
 from tests.docs.pages import page, rows
 

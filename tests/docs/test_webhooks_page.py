@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.postgres_store.webhooks import Webhook
 from controlplane.wire.redacted import Redacted
@@ -42,7 +43,7 @@ def _run(language: str, secret: str, headers: dict[str, str], body: str) -> subp
 
 def _signed(sent_at: datetime) -> tuple[list[str], dict[str, str]]:
     """(the new and the old secret, the headers) of a delivery during a rotation."""
-    secrets = WebhookSecrets(Redacted("A" * 43 + "="))
+    secrets = WebhookSecrets(MasterKeys(Redacted("A" * 43 + "=")))
     webhook_id = uuid4()
     (old, sealed_old), (new, sealed) = secrets.make(webhook_id), secrets.make(webhook_id)
     webhook = Webhook(

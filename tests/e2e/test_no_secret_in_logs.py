@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.wire.redacted import Redacted
 from deploy.local.stack import Stack
@@ -81,8 +82,8 @@ async def test_the_logs_hold_no_secret(stack: Stack) -> None:
         await application.client.aclose()
     master_key = stack.options.master_key_file.read_text().strip()
     secrets |= {master_key, base64.b64decode(master_key).hex()}
-    derived = NodeSecrets(Redacted(master_key))
-    secrets |= {derived.secret(node["node_id"], 1).reveal() for node in stack.ready["nodes"]}
+    derived = NodeSecrets(MasterKeys(Redacted(master_key)))
+    secrets |= {derived.signing_key(node["node_id"], 1, None).decode() for node in stack.ready["nodes"]}
     secrets |= _of_the_node(stack.options.state)
     assert len(secrets) >= 10
     # The journal is data: a room that somebody named after a token is kept as that room.

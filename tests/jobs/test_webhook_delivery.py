@@ -12,6 +12,7 @@ import pytest
 
 from controlplane.flows import send_webhooks
 from controlplane.flows.bootstrap import bootstrap
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.postgres_store.outbox import tell
 from controlplane.wire.redacted import Redacted
@@ -211,7 +212,7 @@ async def test_an_ex_leader_writes_nothing(office: Office) -> None:
 async def test_a_secret_of_another_master_key_is_told_in_words(office: Office) -> None:
     async with receiver() as server:
         await office.hook(server.url)
-        office.secrets = WebhookSecrets(Redacted("B" * 43 + "="))
+        office.secrets = WebhookSecrets(MasterKeys(Redacted("B" * 43 + "=")))
         await office.happened()
         await office.lead()
         await until(holds(office, ATTEMPTED))

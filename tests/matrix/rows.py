@@ -159,6 +159,7 @@ ROWS: Final = (
     fleet("POST /api/v1/fleet/nodes/{node_id}/drain", "fleet:operate", operator=202, body={"deadline_seconds": 60}),
     fleet("POST /api/v1/fleet/nodes/{node_id}/undrain", "fleet:operate", operator=202),
     fleet("GET /api/v1/fleet/secrets", "fleet:read", operator=200),
+    fleet("GET /api/v1/fleet/master-key", "fleet:read", operator=200),
     fleet("POST /api/v1/fleet/nodes/{node_id}/secrets/rotate", "fleet:operate", operator=202),
     fleet("POST /api/v1/fleet/nodes/{node_id}/token/rotate", "fleet:operate", operator=202, body={"reason": "a look"}),
     fleet("POST /api/v1/fleet/secrets/rotate", "fleet:operate", operator=202, body={"region": "eu-central"}),

@@ -40,6 +40,8 @@ def test_defaults_are_valid_and_only_the_database_must_be_given() -> None:
         ("TURNFLEET_TRUSTED_PROXIES", "10.0.0.0/40", "CIDR"),
         ("TURNFLEET_API_PROT", "8080", "Did you mean TURNFLEET_API_PORT"),
         ("TURNFLEET_MASTER_KEY_FILE", "/nowhere/at/all", "cannot be read"),
+        ("TURNFLEET_MASTER_KEY_PREVIOUS", "short", "PREVIOUS must be at least 32 random bytes"),
+        ("TURNFLEET_MASTER_KEY_PREVIOUS_FILE", "/nowhere/at/all", "PREVIOUS_FILE: /nowhere/at/all cannot be read"),
     ],
 )
 def test_a_wrong_setting_is_named_in_a_sentence(name: str, value: str, words: str) -> None:
@@ -50,8 +52,8 @@ def test_a_wrong_setting_is_named_in_a_sentence(name: str, value: str, words: st
 def test_the_master_key_may_come_from_a_file_and_never_prints(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(KEY + "\n")
-    settings = read_settings(GOOD | {"TURNFLEET_MASTER_KEY_FILE": str(file)})
-    assert settings.master_key.reveal() == KEY
+    settings = read_settings(GOOD | {"TURNFLEET_MASTER_KEY_FILE": str(file), "TURNFLEET_MASTER_KEY_PREVIOUS_FILE": str(file)})
+    assert settings.master_key.reveal() == settings.master_key_previous.reveal() == KEY
     assert KEY not in repr(settings)
 
 

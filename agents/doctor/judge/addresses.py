@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 
-from agents.doctor.findings import Finding, ok, warning, wrong
 from agents.doctor.look.stun import Mapped
 from agents.settings import PREFIX, AgentSettings
+from controlplane.wire.findings import Finding, ok, warning, wrong
 
 _STUN = f"Set {PREFIX}STUN_SERVER to a STUN server outside, such as another relay, to have it verified."
 

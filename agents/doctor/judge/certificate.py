@@ -8,8 +8,8 @@ from agents.coturn import faults
 from agents.coturn.certificate import WARN_BEFORE
 from agents.coturn.faults import Kind
 from agents.coturn.pair import Pair
-from agents.doctor.findings import Finding, ok, warning, wrong
 from agents.settings import PREFIX, AgentSettings
+from controlplane.wire.findings import Finding, ok, warning, wrong
 
 NAME = "certificate"
 _REMEDIES: dict[Kind, str] = {

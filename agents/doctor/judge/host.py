@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from agents.coturn.capabilities import of_version as capabilities_of
 from agents.coturn.capabilities import parse_version
-from agents.doctor.findings import Finding, ok, warning, wrong
 from agents.doctor.look.place import CoturnFacts, DiskFacts, FolderFacts
 from agents.errors import IdentityError
 from agents.identity import Identity
 from agents.settings import PREFIX, AgentSettings
 from controlplane.wire.agent_api import Capacity
+from controlplane.wire.findings import Finding, ok, warning, wrong
 
 OLDEST_TRIED = parse_version("4.6.1")
 SPARE_FILES = 200

@@ -7,10 +7,10 @@ from http.client import HTTPException
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from agents.doctor.findings import Finding, ok, warning, wrong
 from agents.doctor.look.origin import PATH, OriginFacts
 from agents.errors import SettingsError
 from agents.settings import PREFIX
+from controlplane.wire.findings import Finding, ok, warning, wrong
 
 WRONG_OFFSET_SECONDS = 5.0
 """From here on the control plane takes the node out: coturn judges by its own clock when a credential ends."""

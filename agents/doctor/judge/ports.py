@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from agents.doctor.findings import Finding, ok, warning, wrong
 from agents.doctor.look.ports import PortFacts
 from agents.settings import PREFIX, AgentSettings
 from controlplane.wire.agent_api import Capacity
+from controlplane.wire.findings import Finding, ok, warning, wrong
 
 MOST_BITS_PER_ALLOCATION = 10e6
 """Far above a video call in high definition (2 to 4 Mbit/s): where filling the link would need more, ports run out first."""

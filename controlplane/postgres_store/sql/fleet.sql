@@ -32,7 +32,8 @@ FROM join_tokens WHERE id = :id FOR UPDATE;
 UPDATE join_tokens SET used_at = now(), used_nonce = :nonce, node_id = :node_id WHERE id = :id;
 
 -- name: insert_node!
-INSERT INTO nodes (id, name, region, token_sha256) VALUES (:id, :name, :region, :token_sha256);
+INSERT INTO nodes (id, name, region, token_sha256, secret_keys)
+VALUES (:id, :name, :region, :token_sha256, under_active_key('{}', 1));
 
 -- name: set_node_token!
 -- A successor that was offered to the old one is out, too.

@@ -6,6 +6,8 @@ WITH changed AS (
             ELSE secret_versions END,
         secret_staged_at = CASE WHEN cardinality(secret_versions) = 1 THEN now() ELSE secret_staged_at END,
         secret_signing_since = CASE WHEN cardinality(secret_versions) = 1 THEN NULL ELSE secret_signing_since END,
+        secret_keys = CASE WHEN cardinality(secret_versions) = 1 THEN under_active_key(secret_keys, secret_versions[1] + 1)
+            ELSE secret_keys END,
         rotation_wanted = cardinality(secret_versions) > 1
     WHERE (:node_id::uuid IS NULL OR id = :node_id) AND (:region::text IS NULL OR region = :region)
     RETURNING id, name, region, rotation_wanted AS queued
@@ -21,7 +23,8 @@ WITH changed AS (
     UPDATE nodes SET
         secret_floor = (SELECT max(version) FROM unnest(secret_versions) AS version) + 1,
         secret_versions = ARRAY[(SELECT max(version) FROM unnest(secret_versions) AS version) + 1],
-        secret_staged_at = now(), secret_signing_since = NULL, rotation_wanted = false
+        secret_staged_at = now(), secret_signing_since = NULL, rotation_wanted = false,
+        secret_keys = under_active_key(secret_keys, (SELECT max(version) FROM unnest(secret_versions) AS version) + 1)
     WHERE (:node_id::uuid IS NULL OR id = :node_id) AND (:region::text IS NULL OR region = :region)
     RETURNING id, name, region, rotation_wanted AS queued
 ), told AS (
@@ -34,7 +37,9 @@ SELECT id, name, region, queued FROM changed ORDER BY name;
 -- Unless somebody changed them meanwhile.
 UPDATE nodes SET secret_versions = :versions::integer[], secret_signing_since = NULL,
     secret_staged_at = CASE WHEN :staged THEN now() ELSE secret_staged_at END,
-    rotation_wanted = rotation_wanted AND NOT :staged
+    rotation_wanted = rotation_wanted AND NOT :staged,
+    secret_keys = CASE WHEN :staged THEN under_active_key(secret_keys, (SELECT max(version) FROM unnest(:versions::integer[]) AS version))
+        ELSE secret_keys END
 WHERE id = :id AND secret_versions = :before::integer[] RETURNING true;
 
 -- name: set_signing_since$

@@ -16,7 +16,7 @@ CREATE TABLE webhooks (
     events text[] NOT NULL,
     -- Null: it is active.
     inactive_because text CHECK (inactive_because IN ('switched_off', 'gone', 'failing')),
-    -- AES-256-GCM: nonce, ciphertext and tag. The key is derived from the master key.
+    -- AES-256-GCM: the master key's id, nonce, ciphertext and tag. The key is derived from the master key.
     sealed_secret bytea NOT NULL,
     sealed_old_secret bytea,
     old_secret_until timestamptz,
