@@ -110,9 +110,11 @@ async def test_two_leaders_write_one_row_and_an_old_one_none(world: World) -> No
     old, new = world.keeper(epoch=1), world.keeper(epoch=2)
     await world.run(old, 0.5)
     await world.connection.execute("UPDATE leader SET epoch = 2")
-    await world.run(new, 1)
     world.seen.now = TEN + MINUTE
     await old.tick()
+    assert await world.points() == []
+    world.seen.now = TEN + MINUTE / 2
+    await world.run(new, 1)
     assert [each.at for each in await world.points()] == [TEN]
     count = "SELECT count(*), min(ticks) FROM node_minutes"
     assert tuple(await world.connection.fetchrow(count) or ()) == (4, 3)
