@@ -33,6 +33,9 @@ from controlplane.flows.issue_ice import IceIssuer
 from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.node_secrets import NodeSecrets
+from controlplane.flows.outside_room import make_room
+from controlplane.flows.outside_watch import OutsideWatch
+from controlplane.flows.probe_fleet import FleetProber
 from controlplane.flows.probe_node import NodeProber
 from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
@@ -58,6 +61,7 @@ from controlplane.postgres_store.records import records_database
 from controlplane.postgres_store.retention import retention_database
 from controlplane.redis_store.conversion import ConversionStore
 from controlplane.redis_store.live_state import LiveState
+from controlplane.redis_store.outside import OutsideStore
 from controlplane.redis_store.placements import PlacementStream
 from controlplane.redis_store.quotas import ReachedQuotas
 from controlplane.redis_store.rate_limits import RateLimits
@@ -84,6 +88,7 @@ class _FleetReader:
         self.following = Database(settings.database_url, connections=1)
         self.live = LiveState.connect(settings.redis_url)
         self.keeper = FleetKeeper(self.live, Policy())
+        self.outside = OutsideWatch(OutsideStore.connect(settings.redis_url), self.keeper.view)
         self.lookups = Database(settings.database_url, connections=2)
         self.directory = Directory(self.following, self.lookups, fleet_changed=self._fleet_changed, tenants_changed=tenants_changed)
 
@@ -93,11 +98,12 @@ class _FleetReader:
 
     async def start(self) -> None:
         """One try at everything, so that a healthy start is ready at once."""
-        await asyncio.gather(self.directory.refresh(), self.keeper.read_once())
+        await asyncio.gather(self.directory.refresh(), self.keeper.read_once(), self.outside.read_once())
         self.keeper.rebuild()
 
     async def close(self) -> None:
         await self.live.close()
+        await self.outside.close()
         await self.lookups.close()
         await self.following.close()
         await self.database.close()
@@ -253,6 +259,7 @@ async def serve_api(settings: Settings) -> None:
         reader.directory.run(),
         uses.run(),
         *reader.keeper.loops(),
+        reader.outside.run(),
         *shipper.loops(),
         services.limiter.run(),
         denials.run(),
@@ -305,6 +312,9 @@ async def run_jobs(settings: Settings) -> None:
     targets = Targets(settings.webhook_private_targets)
     webhook_secrets = WebhookSecrets(settings.master_key) if settings.master_key else None
 
+    outside_store = OutsideStore.connect(settings.redis_url)
+    prober = _fleet_prober(settings)
+
     retention_store = retention_database(settings.database_url)
     kept = Kept(
         records=timedelta(days=settings.record_retention_days),
@@ -321,8 +331,25 @@ async def run_jobs(settings: Settings) -> None:
         days = settings.secret_rotation_days
         every = timedelta(days=days) if days else None
         rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
+        outside = None
+        if prober is not None:
+            seconds = settings.outside_probe_seconds
+            outside = FleetProber(
+                prober, reader.keeper, outside_store, reader.database, metrics, every_seconds=seconds, epoch=epoch
+            )
         return jobs_of_term(
-            reader.database, reader.keeper, metrics, webhooks, revocations, quotas, conversion, retention, drains, rotator, epoch
+            reader.database,
+            reader.keeper,
+            metrics,
+            webhooks,
+            revocations,
+            quotas,
+            conversion,
+            retention,
+            drains,
+            rotator,
+            outside,
+            epoch,
         )
 
     runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
@@ -331,15 +358,26 @@ async def run_jobs(settings: Settings) -> None:
     log.info("jobs_started", version=__version__)
     # It places nothing, and hears what the replicas do: it judges nodes by the same as they.
     sharer = PlacementSharer(PlacementStream.connect(settings.redis_url), reader.keeper.view, lambda: 1)
-    async with background([reader.directory.run(), *reader.keeper.loops(), sharer.run(), runner.run()]):
+    async with background([reader.directory.run(), *reader.keeper.loops(), reader.outside.run(), sharer.run(), runner.run()]):
         await stopped.wait()
     targets.close()
-    for store in (sharer, reached_quotas, conversion_store):
+    for store in (sharer, reached_quotas, conversion_store, outside_store):
         await store.close()
     for database in (retention_store, webhook_database, learning_database, revocation_database):
         await database.close()
     await reader.close()
     log.info("jobs_stopped")
+
+
+def _fleet_prober(settings: Settings) -> NodeProber | None:
+    """None: nodes are not to be tried from outside, or cannot be."""
+    if not settings.outside_probe_seconds:
+        return None
+    if not settings.master_key:
+        log.warning("outside_probes_off", reason="TURNFLEET_MASTER_KEY is not set for turnfleet jobs: no credential can be signed.")
+        return None
+    make_room()
+    return NodeProber(NodeSecrets(settings.master_key), ca_file=settings.relay_ca_file)
 
 
 def _on_stop(stop: Callable[[], object]) -> None:

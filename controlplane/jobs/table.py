@@ -8,6 +8,7 @@ from controlplane.flows.drain import DrainKeeper
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.fold_usage import UsageFolder
 from controlplane.flows.learn_conversion import LEARN_SECONDS, ConversionLearner
+from controlplane.flows.probe_fleet import FleetProber
 from controlplane.flows.quotas import PERIOD_SECONDS, QuotaKeeper
 from controlplane.flows.retention import Retention
 from controlplane.flows.revoke import RevocationKeeper
@@ -33,6 +34,7 @@ def jobs_of_term(
     retention: Retention,
     drains: DrainKeeper,
     rotator: SecretRotator,
+    outside: FleetProber | None,
     epoch: int,
 ) -> list[Job]:
     """The jobs of one leader's term."""
@@ -55,7 +57,9 @@ def jobs_of_term(
         ("retention", 600.0, retention.run),
         ("tidy_webhooks", 60.0, webhooks.tidy),
     ]
+    probing = [] if outside is None else [Job(name="outside_probes", every_seconds=1.0, run=outside.tick, end=outside.end)]
     return [
+        *probing,
         *(Job(name=name, every_seconds=seconds, run=run) for name, seconds, run in table),
         # Often: it is what a delivery waits for. Couriers go on between its runs.
         Job(name="webhooks", every_seconds=0.25, run=webhooks.tick, end=webhooks.end),
