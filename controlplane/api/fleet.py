@@ -11,6 +11,7 @@ from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, read_json, read_query, require_scope, services_of
 from controlplane.api.describe import described
+from controlplane.api.evidence import outside_problems, to_evidence
 from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
 from controlplane.api.services import Services
@@ -142,8 +143,10 @@ async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Response[bytes]:
     """By id, or by name."""
     services = services_of(request)
-    state = services.keeper.view.state(find_node(services, node_id), now=time.monotonic())
-    return answer(to_node_detail(state, now=services.directory.database_now()))
+    view = services.keeper.view
+    state = view.state(find_node(services, node_id), now=time.monotonic())
+    evidence = to_evidence(state, policy=view.policy, interval_seconds=view.interval_seconds)
+    return answer(to_node_detail(state, now=services.directory.database_now(), evidence=evidence))
 
 
 @post(
@@ -250,4 +253,7 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
                     node_id=state.node.node_id,
                 )
             )
-    return found
+    view = services.keeper.view
+    place = view.prober_place(now=time.monotonic())
+    found += outside_problems(states, place, at=datetime.now(UTC), policy=view.policy)
+    return sorted(found, key=lambda each: each.severity != "critical")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from controlplane.cli.command import Limit, command, group
+from controlplane.cli.evidence import show_evidence
 from controlplane.cli.instants import Since, Until
 from controlplane.cli.session import Session, emit
 from controlplane.client.fleet import Fleet, Regions
@@ -42,7 +43,7 @@ def list_nodes(
 @command(node, "show")
 def show_node(run: Session, name: Annotated[str, typer.Argument(metavar="NODE", help="Its name or its id.")]) -> None:
     """One node: what is observed, what is wanted, and what follows from both."""
-    run.one(Fleet.node(name), order=("name", "node_id"))
+    run.one(Fleet.node(name), show=show_evidence)
 
 
 def audit(

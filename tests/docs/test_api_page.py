@@ -11,7 +11,17 @@ import pytest
 
 from controlplane.api.app import make_litestar
 from controlplane.api.services import Services
-from controlplane.wire import agent_api, events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api
+from controlplane.wire import (
+    agent_api,
+    events_api,
+    evidence_api,
+    fleet_api,
+    ice_api,
+    probe_api,
+    records_api,
+    rotation_api,
+    tenants_api,
+)
 from tests.docs.pages import DOCS, fenced, headings, is_documented, page, pages
 
 _PAGE = "docs/reference/api.md"
@@ -73,8 +83,8 @@ def _fields(module: Any) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     "module",
-    [events_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
-    ids=["events", "fleet", "ice", "probe", "records", "rotation", "tenants"],
+    [events_api, evidence_api, fleet_api, ice_api, probe_api, records_api, rotation_api, tenants_api],
+    ids=["events", "evidence", "fleet", "ice", "probe", "records", "rotation", "tenants"],
 )
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")

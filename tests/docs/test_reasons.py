@@ -7,6 +7,7 @@ from enum import StrEnum
 import pytest
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
+from controlplane.fleet.outside import Standing
 from controlplane.fleet.rotation import VersionState
 from controlplane.fleet.selection import NodeReason, Reason, Refusal
 from controlplane.wire.probe_api import RelayFailure
@@ -26,6 +27,7 @@ _PAGE = "docs/concepts.md"
         ("Node reasons", NodeReason),
         ("States of a secret version", VersionState),
         ("Relay failures", RelayFailure),
+        ("Standings", Standing),
     ],
 )
 def test_the_table_has_every_value_and_no_other(heading: str, kind: type[StrEnum]) -> None:

@@ -1,0 +1,30 @@
+"""A node with what speaks for and against each of its listeners, as `turnfleet node show` prints it."""
+
+from __future__ import annotations
+
+import typer
+
+from controlplane.cli.session import card_lines
+from controlplane.cli.tables import columns, print_card, print_table
+from controlplane.cli.words import clean, say_seconds
+from controlplane.wire.evidence_api import OutsideWitness, Witness
+from controlplane.wire.fleet_api import NodeDetail
+
+
+def show_evidence(node: NodeDetail) -> None:
+    print_card(card_lines(node, ("name", "node_id"), without=("evidence",)))
+    if node.evidence:
+        typer.echo()
+        print_table(
+            columns("listener!0 heartbeat:2 agent:1 from_outside:0"),
+            [[clean(each.url), _said(each.heartbeat), _said(each.agent), _said(each.outside)] for each in node.evidence],
+        )
+
+
+def _said(witness: Witness) -> str:
+    words = clean(witness.words)
+    if witness.ok:
+        words = "good"
+    elif isinstance(witness, OutsideWitness) and witness.expected:
+        words = f"as it should: {words}"
+    return words if witness.age_seconds is None else f"{words}, {say_seconds(round(witness.age_seconds))} ago"
