@@ -15,7 +15,8 @@ from controlplane.api.app import make_document
 from controlplane.flows.bootstrap import bootstrap
 from controlplane.flows.master_keys import MasterKeys
 from controlplane.geoip import GeoipFileError
-from controlplane.main import run_jobs, serve_api
+from controlplane.main.run_jobs import run_jobs
+from controlplane.main.serve_api import serve_api
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.master_keys import use_key_regardless

@@ -151,6 +151,12 @@ TABLE: dict[str, Setting] = {
         meaning="PEM file of authorities that relays' certificates are verified with when they are probed, beside the system's. "
         "Empty: the system's alone.",
     ),
+    "outside_probe_seconds": Setting(
+        parse=_integer(0, 120),
+        default="60",
+        meaning="How often turnfleet jobs relays a packet through every listener of each node, from outside, in seconds. A node "
+        "that fails three times in a row is down. 0: never, where relays cannot be reached from here.",
+    ),
     "record_retention_days": Setting(
         # Allocations are taken up to 30 days late (fleet/allocation.py): their day must be there still.
         parse=_integer(31, 3650),
@@ -225,6 +231,7 @@ class Settings:
     token_requests_per_second: int
     webhook_private_targets: tuple[IPv4Network | IPv6Network, ...]
     relay_ca_file: Path | None
+    outside_probe_seconds: int
     record_retention_days: int
     client_address_retention_days: int
     usage_retention_days: int

@@ -99,7 +99,10 @@ class RelayingFleet:
 
 
 @asynccontextmanager
-async def relaying_fleet(database_url: str, redis_url: str, **changes: object) -> AsyncIterator[RelayingFleet]:
+async def relaying_fleet(
+    database_url: str, redis_url: str, *, without: str | None = None, **changes: object
+) -> AsyncIterator[RelayingFleet]:
+    """`without` is of the relay, `changes` are of its agent's settings."""
     with open_folder() as folder:
         settings = make_settings(folder, tls=True, **changes)  # type: ignore[arg-type] # its settings
         environment = {"TURNFLEET_RELAY_CA_FILE": str(settings.ca_file)}
@@ -109,7 +112,8 @@ async def relaying_fleet(database_url: str, redis_url: str, **changes: object) -
             await node.bring_up()
             node.keep_beating()
             try:
-                async with relay(settings, secrets={version: Redacted(text) for version, text in node.secrets.items()}) as running:
+                secrets = {version: Redacted(text) for version, text in node.secrets.items()}
+                async with relay(settings, secrets=secrets, without=without) as running:
                     fleet = RelayingFleet(api=api, node=node, relay=running, database_url=database_url)
                     await fleet.serve(fleet.listeners)
                     yield fleet

@@ -227,6 +227,8 @@ async def running_api(database_url: str, redis_url: str, folder: Path, **environ
             "TURNFLEET_STATE_DIR": str(folder / "state"),
             "TURNFLEET_API_PORT": str(ports.base),
             "TURNFLEET_METRICS_PORT": str(ports.base + 1),
+            # Simulated nodes have nothing behind them that could be reached.
+            "TURNFLEET_OUTSIDE_PROBE_SECONDS": "0",
             **environment,
         }
         api = RunningApi(ports.base, ports.base + 1, variables, folder)

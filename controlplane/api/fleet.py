@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from controlplane.api.access import actor_of, answer, answer_encoded, encode, read_json, read_query, require_scope, services_of
 from controlplane.api.agent_found import found_on
 from controlplane.api.describe import described
+from controlplane.api.evidence import outside_problems, to_evidence
 from controlplane.api.paging import decode_cursor, page_of
 from controlplane.api.problems import ProblemError
 from controlplane.api.services import Services
@@ -146,10 +147,19 @@ async def list_nodes(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def show_node(request: Request[Any, Any, Any], node_id: FromPath[str]) -> Response[bytes]:
     """By id, or by name."""
     services = services_of(request)
-    node = find_node(services, node_id)
-    found = await found_on(services, node.node_id)
-    state = services.keeper.view.state(node, now=time.monotonic())
-    return answer(to_node_detail(state, now=services.directory.database_now(), found=found))
+    return answer(await node_detail(services, find_node(services, node_id)))
+
+
+async def node_detail(services: Services, node: Node) -> NodeDetail:
+    """Everything that is known of it. Raises DatabaseUnavailableError."""
+    view = services.keeper.view
+    state = view.state(node, now=time.monotonic())
+    return to_node_detail(
+        state,
+        now=services.directory.database_now(),
+        evidence=to_evidence(state, policy=view.policy, interval_seconds=view.interval_seconds),
+        found=await found_on(services, node.node_id),
+    )
 
 
 def find_node(services: Services, id_or_name: str) -> Node:
@@ -246,7 +256,10 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
                     node_id=state.node.node_id,
                 )
             )
-    return found + _exposed(states) + _certificates(services, states)
+    view = services.keeper.view
+    outside = outside_problems(states, view.prober_place(now=time.monotonic()), at=datetime.now(UTC), policy=view.policy)
+    found += [*_exposed(states), *_certificates(services, states), *outside]
+    return sorted(found, key=lambda each: each.severity != "critical")
 
 
 def _exposed(states: list[NodeState]) -> list[OpenProblem]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from litestar import Request, Response, post
 from litestar.params import FromPath
 
 from controlplane.api.access import actor_of, answer, decode_json, require_scope, services_of
-from controlplane.api.agent_found import found_on
 from controlplane.api.describe import described
-from controlplane.api.fleet import find_node
+from controlplane.api.fleet import find_node, node_detail
 from controlplane.api.problems import ProblemError
-from controlplane.api.translate import to_node_detail
 from controlplane.postgres_store.node_tokens import ask_for_token
 from controlplane.wire.fleet_api import IntentBody, NodeDetail
 
@@ -40,6 +37,4 @@ async def rotate_node_token(request: Request[Any, Any, Any], node_id: FromPath[s
     if node is None:
         raise ProblemError("not_found", "There is no node of that id or name.")
     await services.directory.refresh()
-    state = services.keeper.view.state(node, now=time.monotonic())
-    seen = await found_on(services, node.node_id)
-    return answer(to_node_detail(state, now=services.directory.database_now(), found=seen), status=202)
+    return answer(await node_detail(services, node), status=202)

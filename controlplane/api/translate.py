@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from controlplane.api.evidence import to_outside_view
 from controlplane.fleet import model
 from controlplane.fleet.coturn_advisories import advisories_of
 from controlplane.fleet.eligibility import signing_version
@@ -15,6 +16,7 @@ from controlplane.fleet.region_load import region_load
 from controlplane.fleet.view import NodeState
 from controlplane.flows.denials import Delta
 from controlplane.wire import agent_api, fleet_api
+from controlplane.wire.evidence_api import ListenerEvidence
 from controlplane.wire.found_api import FoundView
 from controlplane.wire.ice_api import RegionView
 
@@ -130,7 +132,9 @@ def to_node_view(state: NodeState, *, now: datetime) -> fleet_api.NodeView:
     return fleet_api.NodeView(**_node_fields(state, now))  # type: ignore[arg-type]
 
 
-def to_node_detail(state: NodeState, *, now: datetime, found: FoundView | None = None) -> fleet_api.NodeDetail:
+def to_node_detail(
+    state: NodeState, *, now: datetime, evidence: list[ListenerEvidence], found: FoundView | None = None
+) -> fleet_api.NodeDetail:
     node, record = state.node, state.record
     report = None if record is None else record.report
     return fleet_api.NodeDetail(
@@ -169,6 +173,8 @@ def to_node_detail(state: NodeState, *, now: datetime, found: FoundView | None =
         secret_versions_loaded=[] if report is None else list(report.secret_versions),
         secrets_drifted=report is not None and report.secrets_drifted,
         signing_version=signing_version(node, record),
+        evidence=evidence,
+        outside=to_outside_view(state.outside),
     )
 
 

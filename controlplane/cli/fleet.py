@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from controlplane.cli.command import Limit, command, group
+from controlplane.cli.evidence import print_evidence
 from controlplane.cli.instants import Since, Until
 from controlplane.cli.session import Session, card_lines, emit
 from controlplane.cli.tables import print_card
@@ -52,8 +53,9 @@ def show_node(
 
 
 def _print_node(found: NodeDetail) -> None:
-    lines = card_lines(found, ("name", "node_id"), without=("found",))
+    lines = card_lines(found, ("name", "node_id"), without=("found", "evidence"))
     print_card(lines if found.found is None else [*lines, *_found_lines(found.found)])
+    print_evidence(found.evidence)
 
 
 def _found_lines(found: FoundView) -> list[tuple[str, str]]:

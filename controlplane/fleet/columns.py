@@ -19,6 +19,7 @@ from controlplane.fleet.ice_urls import stun_urls, turn_urls
 from controlplane.fleet.in_flight import NEVER, InFlight, report_key
 from controlplane.fleet.load import SafeCapacity, safe_capacities
 from controlplane.fleet.model import Health, Node, NodeRecord
+from controlplane.fleet.outside import Outside
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.silence import release_order
 
@@ -73,6 +74,9 @@ class Columns:
         """When a report last showed a new allocation. Infinite where the agent does not count them."""
         self.suspicions = np.zeros(size, np.int32)
         self.suspected_until = np.full(size, NEVER)
+        self.condemned = np.zeros(size, bool)
+        """By what was seen from outside, at this time:"""
+        self.outside_at = np.full(size, NEVER)
 
     @property
     def standing(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -96,6 +100,10 @@ class Columns:
                 self._copy(other, there, here)
             else:
                 self._derive(here, other.records[there])
+
+    def put_outside(self, place: int, outside: Outside, *, received: float) -> None:
+        self.condemned[place] = outside.reason is not None
+        self.outside_at[place] = received
 
     def put(self, place: int, record: NodeRecord, *, received: float) -> None:
         """A newer report of that node than is known."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from controlplane.fleet.heartbeat import bad_news
 from controlplane.fleet.model import Health, HealthReason, NodeRecord
+from controlplane.fleet.outside import Outside
 from controlplane.fleet.policy import Policy
 
 HEALTH_RANK = {Health.UP: 0, Health.SUSPECT: 1, Health.UNKNOWN: 2, Health.DOWN: 3}
@@ -27,15 +28,34 @@ def derive_health(
     interval_seconds: float,
     silence_held: bool = False,
     unproductive: bool = False,
+    outside: Outside | None = None,
     policy: Policy,
 ) -> Verdict:
     """Health of a node whose newest record is `age_seconds` old.
 
     Explicit bad news counts at any age. Silence makes suspect, then down, unless `silence_held`: then it removes nobody. A node
-    that is `unproductive` (see rebuild) is suspect, however well it reports.
+    that is `unproductive` (see rebuild) is suspect, however well it reports. One that is condemned by what was seen from `outside`
+    (None: nothing that counts) is down; good news from there makes nobody better.
     """
     if record is None:
         return Verdict(health=Health.UNKNOWN, reason=HealthReason.NEVER_REPORTED, detail="No heartbeat has arrived yet.")
+    verdict = _by_reports(
+        record,
+        age_seconds=age_seconds,
+        interval_seconds=interval_seconds,
+        silence_held=silence_held,
+        unproductive=unproductive,
+        policy=policy,
+    )
+    reason = None if outside is None else outside.reason
+    if outside is None or reason is None or verdict.health is Health.DOWN:
+        return verdict
+    return Verdict(health=Health.DOWN, reason=reason, detail=outside.detail)
+
+
+def _by_reports(
+    record: NodeRecord, *, age_seconds: float, interval_seconds: float, silence_held: bool, unproductive: bool, policy: Policy
+) -> Verdict:
     bad = bad_news(record.report, policy=policy)
     if bad is not None:
         gone = not silence_held and age_seconds > policy.lease_seconds(interval_seconds)

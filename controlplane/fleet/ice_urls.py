@@ -21,10 +21,10 @@ def stun_urls(listeners: Sequence[Listener]) -> list[str]:
 
 def turn_urls(listeners: Sequence[Listener], *, limit: int) -> list[str]:
     """At most `limit` TURN URLs, only of listeners the node has, the quickest transport first."""
-    urls = []
-    for each in sorted(listeners, key=lambda listener: _ORDER[listener.transport]):
-        if each.transport is Transport.TLS:
-            urls.append(f"turns:{_authority(each)}?transport=tcp")
-        else:
-            urls.append(f"turn:{_authority(each)}?transport={each.transport}")
-    return urls[:limit]
+    return [turn_url(each) for each in sorted(listeners, key=lambda listener: _ORDER[listener.transport])][:limit]
+
+
+def turn_url(listener: Listener) -> str:
+    if listener.transport is Transport.TLS:
+        return f"turns:{_authority(listener)}?transport=tcp"
+    return f"turn:{_authority(listener)}?transport={listener.transport}"

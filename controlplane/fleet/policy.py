@@ -85,6 +85,31 @@ class Policy:
     blackhole_most_seconds: float = 300.0
     """For how long such a node is suspect: the first times so many, at most the other."""
 
+    outside_failures_to_condemn: int = 3
+    """Rounds in a row. Lost packets alone do not fail one, which sends each packet four times: three are for outages of seconds."""
+    outside_successes_to_return: int = 2
+    outside_counts_seconds: float = 300.0
+    """What was seen from outside counts for nothing when it is older: a leader that is gone condemns nobody."""
+    flapping_downs: int = 3
+    flapping_seconds: float = 600.0
+    """More times down than the first within the second: quarantine."""
+    quarantine_seconds: float = 60.0
+    quarantine_most_seconds: float = 1800.0
+    """The first one, doubled each time, up to the longest."""
+    quarantine_forgotten_seconds: float = 3600.0
+    """So long after the last one the next is a first one again."""
+    place_fault_share: float = 0.5
+    place_good_share: float = 0.3
+    """When more of the nodes that report well fail from outside than the first, it is the place they are tried from, until no more
+    fail than the second."""
+    place_from_nodes: int = 4
+    place_from_regions: int = 2
+    """In a fleet that is smaller in both, half of the nodes may well be unreachable at once."""
+    place_lately_seconds: float = 20.0
+    """The time of three rounds of a failing node."""
+    place_sample_nodes: int = 8
+    """So many must have been seen lately before the place is blamed."""
+
     def late_after_seconds(self, interval_seconds: float) -> float:
         """The age of a report that makes a node suspect."""
         return self.suspect_after_intervals * interval_seconds

@@ -85,10 +85,11 @@ def derive(
     wall: float,
     interval_seconds: float,
     own_factor: float,
+    outside_counts: bool = True,
     policy: Policy,
 ) -> Derived:
     """`now` and `seen_at` (up to when others' reports are known here) are monotonic, `wall` is Unix seconds. Also moves the
-    hold of silence and the suspicions on, whose states have a memory.
+    hold of silence and the suspicions on, whose states have a memory. `outside_counts`: whether what was seen from outside does.
     """
     age = now - columns.received_at
     late, gone = age > policy.late_after_seconds(interval_seconds), age > policy.lease_seconds(interval_seconds)
@@ -101,7 +102,9 @@ def derive(
     health = columns.health_when_heard.copy()
     health[standing & (late | unproductive)] = HEALTHS.index(Health.SUSPECT)
     health[gone & ~held & (columns.received_at > NEVER)] = HEALTHS.index(Health.DOWN)
-    placeable = alive & columns.fit
+    condemned = columns.condemned & (now - columns.outside_at <= policy.outside_counts_seconds) & outside_counts
+    health[condemned & (columns.received_at > NEVER)] = HEALTHS.index(Health.DOWN)
+    placeable = alive & columns.fit & ~condemned
     in_flight_bits, in_flight_allocations = columns.in_flight.totals(now=now, own_factor=own_factor)
     bits, allocations = columns.bits_per_second + in_flight_bits, columns.allocations + in_flight_allocations
     bits_fill = bits / columns.safe_bits_per_second

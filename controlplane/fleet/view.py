@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from controlplane.fleet.columns import Columns
 from controlplane.fleet.conversion import Conversion
 from controlplane.fleet.eligibility import derive_ineligibility
@@ -20,8 +22,9 @@ from controlplane.fleet.heartbeat import is_stale
 from controlplane.fleet.in_flight import Increment
 from controlplane.fleet.load import SafeCapacity, refusing_utilisation, utilisation
 from controlplane.fleet.model import Ineligibility, Node, NodeRecord, Region
+from controlplane.fleet.outside import Outside, ProberPlace
 from controlplane.fleet.policy import Policy
-from controlplane.fleet.rebuild import Derived, derive, make_table
+from controlplane.fleet.rebuild import Derived, Flags, derive, make_table
 from controlplane.fleet.selection import RankedRegion, Weight
 from controlplane.fleet.silence import Silence
 from controlplane.fleet.table import FleetTable
@@ -47,6 +50,9 @@ class NodeState:
     refusing_utilisation: float
     """What refusing is decided by: less than the above."""
     safe: SafeCapacity | None
+    outside: Outside | None = None
+    """What was seen of it from outside in the last minutes."""
+    outside_age_seconds: float | None = None
 
     @property
     def eligible(self) -> bool:
@@ -79,6 +85,10 @@ class FleetView:
         """Up to when the other replicas' reports are known here; None: up to now."""
         self.own_factor = 1.0
         """What this replica's own placements stand for: more than 1 while the others' cannot be read."""
+        self.outside: dict[str, tuple[Outside, float]] = {}
+        """What was seen of each node from outside, and when that was received."""
+        self.prober: tuple[ProberPlace, float] | None = None
+        """How the place fares that nodes are tried from."""
         self.table = FleetTable()
         self._derived = Derived.of(self.columns)
         self._strangers: dict[str, tuple[NodeRecord, float]] = {}
@@ -95,6 +105,9 @@ class FleetView:
         before = self.columns
         self.columns = Columns(self.nodes.values(), sorted(self.regions), policy=self.policy)
         self.columns.take_over(before)
+        for node_id, (outside, received) in self.outside.items():
+            if (place := self.columns.place_of.get(node_id)) is not None:
+                self.columns.put_outside(place, outside, received=received)
         for node_id in [each for each in self._strangers if each in self.columns.place_of]:
             record, received = self._strangers.pop(node_id)
             self.put_record(node_id, record, received=received)
@@ -132,6 +145,46 @@ class FleetView:
         known = self.columns.records[place]
         if known is None or not (self.columns.received_at[place] > received or is_stale(known, record.report)):
             self.columns.put(place, record, received=received)
+
+    def put_outside(self, node_id: str, outside: Outside, *, received: float) -> None:
+        """What the leader saw of a node from outside."""
+        self.outside[node_id] = (outside, received)
+        place = self.columns.place_of.get(node_id)
+        if place is not None:
+            self.columns.put_outside(place, outside, received=received)
+
+    def drop_old_outside(self, *, now: float) -> None:
+        """Of nodes that nobody tries any more."""
+        kept = self.policy.outside_counts_seconds
+        self.outside = {node_id: each for node_id, each in self.outside.items() if now - each[1] <= kept}
+
+    def outside_of(self, node_id: str, *, now: float) -> Outside | None:
+        """What counts still of what was seen of it from outside."""
+        outside, received = self.outside.get(node_id, (None, 0.0))
+        return outside if now - received <= self.policy.outside_counts_seconds else None
+
+    def prober_place(self, *, now: float) -> ProberPlace | None:
+        """None: nobody tries nodes from outside, or not lately."""
+        if self.prober is None or now - self.prober[1] > self.policy.outside_counts_seconds:
+            return None
+        return self.prober[0]
+
+    def _outside_counts(self, now: float) -> bool:
+        place = self.prober_place(now=now)
+        return place is None or not place.ours
+
+    def reporting_well(self, *, now: float) -> list[Node]:
+        """Nodes that are up by their own reports, whatever is seen from outside."""
+        nodes = self.columns.nodes
+        return [nodes[place] for place in np.nonzero(self._report_well(now))[0].tolist()]
+
+    def reports_well(self, node_id: str, *, now: float) -> bool:
+        place = self.columns.place_of.get(node_id)
+        return place is not None and bool(self._report_well(now)[place])
+
+    def _report_well(self, now: float) -> Flags:
+        heard = now - self.columns.received_at <= self.policy.late_after_seconds(self.interval_seconds)
+        return np.asarray(self.columns.standing & heard)
 
     def place(self, node_id: str, weight: Weight) -> None:
         """Credentials for that node were issued: they are in flight until its reports show them."""
@@ -211,6 +264,7 @@ class FleetView:
             seen_at=now if self.seen_at is None else self.seen_at,
             interval_seconds=self.interval_seconds,
             own_factor=self.own_factor,
+            outside_counts=self._outside_counts(now),
             policy=self.policy,
         )
         self.table = make_table(self.columns, self._derived, self.regions, held=self.silence_held(now), policy=self.policy)
@@ -242,6 +296,7 @@ class FleetView:
             received_at=self.columns.received_at.tolist(),
             held=(self.columns.release_order < held_share).tolist(),
             suspected=(self.columns.suspected_until > now).tolist(),
+            outside_counts=self._outside_counts(now),
             bits=bits.tolist(),
             allocations=allocations.tolist(),
         )
@@ -262,12 +317,14 @@ class FleetView:
                 safe=None,
             )
         age = max(0.0, instant.now - instant.received_at[place])
+        outside = self.outside_of(node.node_id, now=instant.now)
         verdict = derive_health(
             record,
             age_seconds=age,
             interval_seconds=instant.interval_seconds,
             silence_held=instant.held[place],
             unproductive=instant.suspected[place],
+            outside=outside if instant.outside_counts else None,
             policy=self.policy,
         )
         safe = self.columns.safe[place]
@@ -284,6 +341,8 @@ class FleetView:
             utilisation=fill,
             refusing_utilisation=refusing_utilisation(record.report.load, safe, in_flight_bits=bits),
             safe=safe,
+            outside=outside,
+            outside_age_seconds=None if outside is None else max(0.0, instant.now - self.outside[node.node_id][1]),
         )
 
 
@@ -296,6 +355,7 @@ class _Instant:
     received_at: list[float]
     held: list[bool]
     suspected: list[bool]
+    outside_counts: bool
     bits: list[float]
     allocations: list[float]
 

@@ -21,7 +21,7 @@ from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.turn.client import CredentialPair
 from controlplane.turn.failures import Failure
 from controlplane.turn.forbidden import PeersTried, try_forbidden_peers
-from controlplane.turn.relaying import probe_url
+from controlplane.turn.relaying import DEADLINE_SECONDS, probe_url
 from controlplane.turn.target import parse_url
 from controlplane.turn.trust import trust
 from controlplane.turn.username import probe_id
@@ -85,30 +85,49 @@ class NodeProber:
         self._running = 0
 
     async def probe(self, node: Node, record: NodeRecord | None, *, peers: bool = False) -> NodeProbed:
-        """Takes seconds where a listener is silent. Raises TooManyProbesError."""
+        """Because somebody asks. Takes seconds where a listener is silent. Raises TooManyProbesError."""
+        async with self._one_of_few():
+            made = await self.look(node, record, peers=peers, context=await self.trust())
+        log.info(
+            "node_probed",
+            node=node.name,
+            ok=made.ok,
+            failures=[each.failure for each in made.listeners if each.failure],
+            permitted_peers=made.peers.permitted if isinstance(made.peers, PeersTried) else None,
+        )
+        return made
+
+    async def look(
+        self,
+        node: Node,
+        record: NodeRecord | None,
+        *,
+        peers: bool,
+        context: ssl.SSLContext | None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> NodeProbed:
+        """Without a bound: the caller has one. `deadline_seconds` is of each listener."""
         version = signing_version(node, record)
         listeners = () if record is None else record.report.listeners
         credential = partial(self._credential, node, version)
-        async with self._one_of_few():
-            context = await asyncio.to_thread(self._trust)
-            # Each with a credential of its own: a quota of one allocation is not in the way.
-            urls = turn_urls(listeners, limit=MOST_LISTENERS)
-            probed = await asyncio.gather(*(probe_url(url, credential=credential(), context=context) for url in urls))
-            tried = await self._try_peers(probed, credential, context) if peers and probed else None
-        made = NodeProbed(
+        # Each with a credential of its own: a quota of one allocation is not in the way.
+        probed = await asyncio.gather(
+            *(
+                probe_url(url, credential=credential(), context=context, deadline_seconds=deadline_seconds)
+                for url in turn_urls(listeners, limit=MOST_LISTENERS)
+            )
+        )
+        tried = await self._try_peers(probed, credential, context) if peers and probed else None
+        return NodeProbed(
             listeners=tuple(probed),
             peers=tried,
             unsigned=version is None,
             withdrawn=not node.wanted_versions,
         )
-        log.info(
-            "node_probed",
-            node=node.name,
-            ok=made.ok,
-            failures=[each.failure for each in probed if each.failure],
-            permitted_peers=tried.permitted if isinstance(tried, PeersTried) else None,
-        )
-        return made
+
+    async def trust(self) -> ssl.SSLContext | None:
+        """Whom to believe now: authorities are renewed, too. Takes a hundredth of a second, in a thread."""
+        return await asyncio.to_thread(self._trust)
 
     async def _try_peers(
         self, probed: Sequence[UrlProbe], credential: Callable[[], CredentialPair], context: ssl.SSLContext | None
@@ -121,7 +140,7 @@ class NodeProber:
         return tried.words if isinstance(tried, Failure) else tried
 
     def _trust(self) -> ssl.SSLContext | None:
-        """Anew each time: authorities are renewed, too. None where they cannot be read: TLS listeners fail, and say so."""
+        """None where they cannot be read: TLS listeners fail, and say so."""
         try:
             return trust(self._ca_file)
         except OSError as error:

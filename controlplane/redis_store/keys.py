@@ -12,6 +12,16 @@ SEEN: Final = "turnfleet:fleet:seen"
 """Sorted set: node id → when its newest report was received, in milliseconds of Redis' own clock, so that the clocks of
 the replicas do not matter. No expiry."""
 
+OUTSIDE: Final = "turnfleet:fleet:outside"
+"""Hash: node id → what was seen of the node from outside, and the empty field → how the place fares that nodes are tried from; see
+outside.py. Written by the leader. Expires outside.EXPIRE_SECONDS after the last write; age is judged by OUTSIDE_AT."""
+
+OUTSIDE_AT: Final = "turnfleet:fleet:outside:at"
+"""Sorted set: field of OUTSIDE → when it was written, in milliseconds of Redis' own clock. Expires with it."""
+
+OUTSIDE_TERM: Final = "turnfleet:fleet:outside:term"
+"""String: the epoch of the leader that wrote OUTSIDE last; an earlier one writes no more. Expires after outside.TERM_SECONDS."""
+
 REPLICAS: Final = "turnfleet:api:replicas"
 """Sorted set: id of an API process → when it last exchanged rate limits, in milliseconds of Redis' own clock. Members
 that were silent for rate_limits.REPLICA_SECONDS are removed by the others."""

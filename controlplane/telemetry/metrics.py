@@ -117,9 +117,54 @@ class Metrics:
         self.job_runs = Counter(
             "turnfleet_job_runs_total", "Runs of jobs, by job and outcome.", ["job_name", "outcome"], registry=self.registry
         )
+        self.outside_probes = Counter(
+            "turnfleet_outside_probes_total",
+            "Nodes tried from outside by this process, by what came of it.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.outside_failures = Counter(
+            "turnfleet_outside_failures_total",
+            "Listeners that did not relay when they were tried from outside, by transport and failure.",
+            ["transport", "failure"],
+            registry=self.registry,
+        )
+        self.outside_probe_seconds = Histogram(
+            "turnfleet_outside_probe_seconds",
+            "Time to try all listeners of a node from outside.",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+            registry=self.registry,
+        )
+        self.outside_late_seconds = Gauge(
+            "turnfleet_outside_late_seconds",
+            "For how long the node that waits longest is due to be tried from outside.",
+            registry=self.registry,
+        )
+        self.outside_down = Gauge(
+            "turnfleet_outside_down_nodes",
+            "Nodes that are down by what was seen from outside, by standing.",
+            ["standing"],
+            registry=self.registry,
+        )
+        self.outside_place_at_fault = Gauge(
+            "turnfleet_outside_place_at_fault",
+            "1 while most nodes fail from outside, so that the leader's own network is blamed and nobody is condemned.",
+            registry=self.registry,
+        )
+        self.outside_permitting = Gauge(
+            "turnfleet_outside_permitting_nodes",
+            "Nodes that permitted a peer which no client may reach, when they were last asked.",
+            registry=self.registry,
+        )
         self.geoip_build_seconds = Gauge(
             "turnfleet_geoip_build_timestamp_seconds", "When the oldest GeoIP file in use was built.", registry=self.registry
         )
+
+    def forget_outside(self) -> None:
+        """With the end of a term: what was true then is another process' to say."""
+        self.outside_down.clear()
+        for gauge in (self.outside_late_seconds, self.outside_place_at_fault, self.outside_permitting):
+            gauge.set(0)
 
     def serve(self, host: str, port: int) -> None:
         """Answer scrapes in a thread of their own, away from the requests' event loop. Raises OSError."""

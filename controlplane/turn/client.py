@@ -12,6 +12,7 @@ import ipaddress
 import ssl
 import struct
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Self, cast
 
 from aioice import stun
@@ -90,6 +91,13 @@ class TurnClient(asyncio.DatagramProtocol, asyncio.Protocol):
     async def connect_tls(self, address: str, port: int, *, context: ssl.SSLContext, server_name: str) -> None:
         """Verifies the chain, and the certificate against the name that clients are told."""
         await asyncio.get_running_loop().create_connection(lambda: self, address, port, ssl=context, server_hostname=server_name)
+
+    @property
+    def certificate_expires_at(self) -> datetime | None:
+        """Of the server's certificate, which is good; None without TLS."""
+        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        end = None if tls is None else cast("dict[str, str]", tls.getpeercert() or {}).get("notAfter")
+        return None if end is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC)
 
     async def ask_address(self) -> tuple[str, int] | None:
         """A STUN binding request, for which nobody has to be known: where our packets seem to come from, if the server says it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from dataclasses import dataclass
@@ -36,6 +37,21 @@ _VERIFICATION = {
 }
 
 
+_NOT_SENT = {
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+}
+"""No route, no permission or no socket on this side."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     kind: RelayFailure
@@ -63,16 +79,21 @@ def _kind_and_words(error: Exception, step: Step, deadline_seconds: float) -> tu
             return kind, f"TLS: {error.verify_message or 'the certificate cannot be verified'}"
         case ssl.SSLError():
             return RelayFailure.TLS_FAILED, f"TLS: {getattr(error, 'reason', None) or error.strerror or 'the handshake failed'}"
-        case TimeoutError() if step == "look up":
-            return RelayFailure.DNS, f"DNS: no answer within {deadline_seconds:g} s"
-        case TimeoutError() if step == "echo":
-            return RelayFailure.NO_ECHO, f"no echo within {deadline_seconds:g} s"
         case TimeoutError():
-            return RelayFailure.NO_ANSWER, f"no answer within {deadline_seconds:g} s"
+            return _time_out(step, deadline_seconds)
         case ConnectionRefusedError():
             return RelayFailure.REFUSED, "refused: nothing listens there"
         case ConnectionGoneError() | ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
             return RelayFailure.CLOSED, f"{step}: the server closed the connection"
+        case OSError(errno=number) if number in _NOT_SENT:
+            return RelayFailure.NOT_SENT, f"{step}: this machine cannot send there: {error.strerror}"
         case _:
             strerror = error.strerror if isinstance(error, OSError) else None
             return RelayFailure.UNREACHABLE, f"{step}: {strerror or str(error) or type(error).__name__}"
+
+
+def _time_out(step: Step, deadline_seconds: float) -> tuple[RelayFailure, str]:
+    within = f"within {deadline_seconds:g} s"
+    if step == "look up":
+        return RelayFailure.DNS, f"DNS: no answer {within}"
+    return (RelayFailure.NO_ECHO, f"no echo {within}") if step == "echo" else (RelayFailure.NO_ANSWER, f"no answer {within}")

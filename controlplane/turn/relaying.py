@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from controlplane.turn.client import CredentialPair, TurnClient, TurnError
 from controlplane.turn.connecting import connect, give_back, look_up
@@ -34,6 +35,7 @@ class Outcome:
     """None: the packet came back."""
     took: Mapping[Step, float] = field(default_factory=dict)
     """Milliseconds of each step that was done."""
+    certificate_expires_at: datetime | None = None
 
     @property
     def milliseconds(self) -> float | None:
@@ -78,7 +80,7 @@ async def relay_packet(
             failure = failure_of(error, step=step, deadline_seconds=deadline_seconds)
         if "allocate" in took:
             await give_back(client)
-        return Outcome(failure=failure, took=took)
+        return Outcome(failure=failure, took=took, certificate_expires_at=client.certificate_expires_at)
     finally:
         client.close()
 
@@ -109,6 +111,7 @@ def told(url: str, target: Target | None, outcome: Outcome) -> UrlProbe:
         round_trip_milliseconds=took("echo"),
         failure=None if outcome.failure is None else outcome.failure.kind,
         words=None if outcome.failure is None else outcome.failure.words,
+        certificate_expires_at=outcome.certificate_expires_at,
     )
 
 

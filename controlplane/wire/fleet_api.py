@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from controlplane.wire.agent_api import Capacity, Coturn, Count, Listener, Load, Name, Probe, Rate, Ratio
+from controlplane.wire.evidence_api import ListenerEvidence, OutsideView
 from controlplane.wire.found_api import FoundView
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z"
@@ -170,6 +171,9 @@ class NodeDetail(NodeView, frozen=True, kw_only=True):
     """In coturn now, with the right value."""
     secrets_drifted: bool
     signing_version: int | None
+    evidence: list[ListenerEvidence]
+    outside: OutsideView | None
+    """None: it was not tried from outside in the last minutes."""
 
 
 class FleetRegionView(Struct, frozen=True, kw_only=True):

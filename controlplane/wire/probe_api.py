@@ -16,6 +16,8 @@ class RelayFailure(StrEnum):
     DNS = "dns"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
+    NOT_SENT = "not_sent"
+    """By the one who tries: it says nothing about the relay."""
     NO_ANSWER = "no_answer"
     CLOSED = "closed"
     TLS_NAME = "tls_name"
@@ -51,6 +53,8 @@ class UrlProbe(Struct, frozen=True, kw_only=True):
     failure: RelayFailure | None
     words: str | None
     """The failure for people."""
+    certificate_expires_at: datetime | None = None
+    """Of a TLS listener whose certificate is good for its name."""
 
 
 class NodeProbeBody(Struct, frozen=True, kw_only=True):

@@ -102,3 +102,17 @@ async def test_secrets_are_rotated_and_looked_at(operator: Cli, used: Used) -> N
     (told,) = (await operator("secret", "status", "--json")).json_lines()
     assert len(told["versions"]) == 2
     assert "eu-1" in (await operator("secret", "status", COLUMNS="100")).out
+
+
+async def test_a_node_is_shown_with_what_speaks_for_each_listener(operator: Cli, used: Used) -> None:
+    shown = await operator("node", "show", "eu-1", COLUMNS="200")
+    assert shown.status == 0, shown.err
+    titles, *rows = shown.out.partition("\n\n")[2].splitlines()
+    assert titles.split() == ["LISTENER", "HEARTBEAT", "AGENT", "FROM", "OUTSIDE"]
+    assert [row.split()[0] for row in rows] == [
+        "turn:127.0.0.1:3478?transport=udp",
+        "turn:127.0.0.1:3478?transport=tcp",
+        "turns:127.0.0.1:5349?transport=tcp",
+    ]
+    assert all("good, " in row and "It was not tried from outside" in row for row in rows)
+    assert (await operator("node", "show", "eu-1", "--json")).json()["outside"] is None

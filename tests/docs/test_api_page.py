@@ -14,6 +14,7 @@ from controlplane.api.services import Services
 from controlplane.wire import (
     agent_api,
     events_api,
+    evidence_api,
     fleet_api,
     found_api,
     history_api,
@@ -85,8 +86,11 @@ def _fields(module: Any) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     "module",
-    [events_api, fleet_api, found_api, history_api, ice_api, probe_api, records_api, rolls_api, rotation_api, tenants_api],
-    ids=["events", "fleet", "found", "history", "ice", "probe", "records", "rolls", "rotation", "tenants"],
+    [
+        *(events_api, evidence_api, fleet_api, found_api, history_api, ice_api, probe_api, records_api, rolls_api, rotation_api),
+        tenants_api,
+    ],
+    ids=lambda module: module.__name__.rpartition(".")[2],
 )
 def test_every_field_that_operators_and_applications_see_is_on_the_page(module: Any) -> None:
     shown = page(_PAGE) + page("docs/quickstart.md")

@@ -7,6 +7,7 @@ from enum import StrEnum
 import pytest
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
+from controlplane.fleet.outside import Standing
 from controlplane.fleet.roll import RollState, RollStep
 from controlplane.fleet.rotation import VersionState
 from controlplane.fleet.selection import NodeReason, Reason, Refusal
@@ -29,6 +30,7 @@ _PAGE = "docs/concepts.md"
         ("States of a roll", RollState),
         ("Steps of a node", RollStep),
         ("Relay failures", RelayFailure),
+        ("Standings", Standing),
     ],
 )
 def test_the_table_has_every_value_and_no_other(heading: str, kind: type[StrEnum]) -> None:

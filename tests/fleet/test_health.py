@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from controlplane.fleet.health import HEALTH_RANK, derive_health
 from controlplane.fleet.heartbeat import accept, is_stale, say_goodbye
 from controlplane.fleet.model import CoturnState, Health, HealthReason, NodeRecord, Probe, Report
+from controlplane.fleet.outside import Outside, Sight, Standing
 from controlplane.fleet.policy import Policy
 from tests.builders import AT, failed_probe, make_record, make_report
 
@@ -153,3 +154,42 @@ def test_goodbye_is_down_until_two_good_reports() -> None:
     back = take(gone, replace(make_report(), boot_id="agent-boot-2", sequence=1))
     assert not up(back)
     assert up(take(back, replace(make_report(), boot_id="agent-boot-2", sequence=2)))
+
+
+FAILED = Outside(probed_at=AT, sight=Sight.FAILS, standing=Standing.FAILED)
+FINE = Outside(probed_at=AT, sight=Sight.RELAYS)
+
+
+@pytest.mark.parametrize(
+    ("record", "age", "outside", "health", "reason"),
+    [
+        (make_record(), 0, FINE, Health.UP, HealthReason.REPORTING),
+        (make_record(), 0, FAILED, Health.DOWN, HealthReason.OUTSIDE_PROBE_FAILED),
+        (make_record(), 6, FAILED, Health.DOWN, HealthReason.OUTSIDE_PROBE_FAILED),
+        (make_record(good_streak=1), 0, FAILED, Health.DOWN, HealthReason.OUTSIDE_PROBE_FAILED),
+        (make_record(), 0, replace(FAILED, standing=Standing.QUARANTINED, held_until=AT), Health.DOWN, HealthReason.QUARANTINED),
+        # What the node says of itself comes first, and good news from outside makes up for nothing.
+        (make_record(), 13, FAILED, Health.DOWN, HealthReason.LEASE_EXPIRED),
+        (make_record(), 13, FINE, Health.DOWN, HealthReason.LEASE_EXPIRED),
+        (make_record(report=make_report(goodbye=True)), 0, FAILED, Health.DOWN, HealthReason.GOODBYE),
+        (make_record(report=make_report(probe=failed_probe())), 0, FINE, Health.DOWN, HealthReason.PROBE_FAILED),
+        (None, 0, FAILED, Health.UNKNOWN, HealthReason.NEVER_REPORTED),
+    ],
+)
+def test_bad_news_from_outside_counts_like_the_agents_own(
+    record: NodeRecord | None, age: float, outside: Outside, health: Health, reason: HealthReason
+) -> None:
+    verdict = derive_health(record, age_seconds=age, interval_seconds=2.0, outside=outside, policy=POLICY)
+    assert (verdict.health, verdict.reason) == (health, reason)
+
+
+def test_bad_news_from_outside_counts_while_the_silence_is_ours() -> None:
+    verdict = derive_health(make_record(), age_seconds=60, interval_seconds=2.0, silence_held=True, outside=FAILED, policy=POLICY)
+    assert verdict.health is Health.DOWN
+
+
+@given(records, st.floats(0, 60), st.booleans(), st.sampled_from([None, FINE, FAILED]))
+def test_nothing_from_outside_makes_a_node_better(record: NodeRecord, age: float, held: bool, outside: Outside | None) -> None:
+    without = derive_health(record, age_seconds=age, interval_seconds=2.0, silence_held=held, policy=POLICY)
+    verdict = derive_health(record, age_seconds=age, interval_seconds=2.0, silence_held=held, outside=outside, policy=POLICY)
+    assert HEALTH_RANK[verdict.health] >= HEALTH_RANK[without.health]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from controlplane.fleet.conversion import Conversion
 from controlplane.fleet.model import Health, HealthReason, Intent, Node, NodeRecord, Region
+from controlplane.fleet.outside import Outside, ProberPlace, Sight, Standing
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.selection import NodeReason, Refusal, Selection, Weight, select
 from controlplane.fleet.view import FleetView, nodes_by_region
@@ -53,7 +54,14 @@ def chosen_ids(view: FleetView, picks: int, *, fixed: str = "eu-central") -> lis
 LOADS = [make_load(), make_load(allocations=9_900), make_load(transmit_bits_per_second=8.4e8), make_load(cpu_ratio=0.9)]
 
 
-@settings(max_examples=200)
+OUTSIDES = [
+    Outside(probed_at=AT, sight=Sight.RELAYS),
+    Outside(probed_at=AT, sight=Sight.FAILS, standing=Standing.FAILED),
+    Outside(probed_at=AT, sight=Sight.RELAYS, standing=Standing.QUARANTINED, held_until=AT),
+]
+
+
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(
@@ -62,17 +70,33 @@ LOADS = [make_load(), make_load(allocations=9_900), make_load(transmit_bits_per_
             st.sampled_from([None, *REPORTS, *(make_report(load=load) for load in LOADS)]),
             st.integers(0, 3),
             st.sampled_from([0.0, 1.0, 4.9, 5.1, 11.9, 12.1, 40.0]),
+            st.sampled_from([None, *OUTSIDES]),
+            st.sampled_from([0.0, 299.0, 301.0]),
         ),
         max_size=14,
     ),
     st.booleans(),
+    st.sampled_from([None, (False, 0.0), (True, 0.0), (True, 301.0)]),
+    st.booleans(),
 )
-def test_what_is_rebuilt_is_what_is_explained(fleet: list[tuple[Region, Intent, object, int, float]], held: bool) -> None:
+def test_what_is_rebuilt_is_what_is_explained(
+    fleet: list[tuple[Region, Intent, object, int, float, Outside | None, float]],
+    held: bool,
+    place: tuple[bool, float] | None,
+    late_directory: bool,
+) -> None:
     nodes: dict[Node, tuple[NodeRecord, float] | None] = {}
-    for number, (region, intent, report, streak, age) in enumerate(fleet):
+    view = FleetView(policy=POLICY)
+    if place is not None:
+        view.prober = (ProberPlace(ours=place[0], since=None, failing=0, tried=0), NOW - place[1])
+    for number, (region, intent, report, streak, age, _, _) in enumerate(fleet):
         node = make_node(f"node-{number}", region=region.slug, intent=intent)
         nodes[node] = None if report is None else (make_record(report=report, good_streak=streak), age)  # type: ignore[arg-type]
-    view = FleetView(policy=POLICY)
+    if not late_directory:
+        view.set_directory(REGIONS, nodes)
+    for number, (*_, outside, outside_age) in enumerate(fleet):
+        if outside is not None:
+            view.put_outside(f"node-{number}", outside, received=NOW - outside_age)
     view.set_directory(REGIONS, nodes)
     view.silence.blind_since = NOW - 50 if held else None
     for node, known in nodes.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,21 @@ async def test_a_server_that_hangs_up_is_closed() -> None:
         assert kind(await tried(at(port, "tcp"))) is RelayFailure.CLOSED
 
 
-async def test_a_route_that_is_not_there_is_unreachable() -> None:
+def test_a_host_that_the_network_has_no_way_to_is_unreachable() -> None:
+    error = OSError(errno.EHOSTUNREACH, "No route to host")
+    assert failure_of(error, step="allocate", deadline_seconds=1).kind is RelayFailure.UNREACHABLE
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EMFILE, errno.EPERM])
+def test_what_this_machine_cannot_send_is_no_failure_of_the_relay(number: int) -> None:
+    failure = failure_of(OSError(number, "why"), step="connect", deadline_seconds=1)
+    assert (failure.kind, failure.words) == (RelayFailure.NOT_SENT, "connect: this machine cannot send there: why")
+
+
+async def test_what_this_machine_may_not_send_is_not_sent() -> None:
     # No datagram may go to the broadcast address unasked: the kernel refuses it as it does what a firewall forbids.
     outcome = await tried(Target(transport="udp", address="255.255.255.255", port=9, server_name=""), deadline_seconds=SOON)
-    assert kind(outcome) is RelayFailure.UNREACHABLE
+    assert kind(outcome) is RelayFailure.NOT_SENT
 
 
 @pytest.mark.parametrize(

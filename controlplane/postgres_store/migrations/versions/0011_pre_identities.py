@@ -5,7 +5,7 @@ from __future__ import annotations
 from controlplane.postgres_store.migrations.script import run_script
 
 revision = "0011"
-down_revision = "0010"
+down_revision = "0009"
 
 _STATEMENTS = """
 ALTER TABLE nodes

@@ -1,15 +1,13 @@
-"""The composition root: settings → stores → flows → app. The only file that knows every room."""
+"""An API process, put together."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -23,47 +21,32 @@ from controlplane.api.probes import readiness_of
 from controlplane.api.services import Services
 from controlplane.background import background
 from controlplane.fleet.issue import Issue
-from controlplane.fleet.policy import Policy
 from controlplane.flows.authenticate import Authenticator
 from controlplane.flows.denials import Denials
-from controlplane.flows.directory import Directory
-from controlplane.flows.drain import DrainKeeper
-from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.follow_events import EventFollower
 from controlplane.flows.issue_ice import IceIssuer
-from controlplane.flows.keep_history import HistoryKeeper
-from controlplane.flows.keep_master_keys import MasterKeyKeeper, WebhookSealer
-from controlplane.flows.learn_conversion import ConversionLearner, ConversionWatch
+from controlplane.flows.learn_conversion import ConversionWatch
 from controlplane.flows.manage_webhooks import WebhookManager
 from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.node_secrets import NodeSecrets
-from controlplane.flows.node_tokens import NodeTokens, TokenAger
+from controlplane.flows.node_tokens import NodeTokens
 from controlplane.flows.probe_node import NodeProber
-from controlplane.flows.quotas import QuotaKeeper, QuotaWatch
+from controlplane.flows.quotas import QuotaWatch
 from controlplane.flows.rate_limit import RateLimiter
-from controlplane.flows.retention import Kept, Retention
-from controlplane.flows.revoke import RevocationKeeper, Revoker
-from controlplane.flows.roll_region import RollKeeper
-from controlplane.flows.rotate_secrets import SecretRotator
-from controlplane.flows.send_webhooks import WebhookSender
+from controlplane.flows.revoke import Revoker
 from controlplane.flows.share_placements import PlacementSharer
 from controlplane.flows.token_uses import TokenUses
 from controlplane.flows.view_file import ViewFile
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.flows.webhook_target import Targets
 from controlplane.geoip import DEFAULT_DATABASE, Locator
-from controlplane.jobs.leader import Job, JobRunner
-from controlplane.jobs.table import jobs_of_term
 from controlplane.journal.shipping import Shipper, SinkUnavailableError
 from controlplane.journal.writer import JournalWriter
 from controlplane.postgres_store.credentials import insert_credentials
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
-from controlplane.postgres_store.leadership import Leadership
 from controlplane.postgres_store.records import records_database
-from controlplane.postgres_store.retention import retention_database
 from controlplane.redis_store.conversion import ConversionStore
-from controlplane.redis_store.live_state import LiveState
 from controlplane.redis_store.placements import PlacementStream
 from controlplane.redis_store.quotas import ReachedQuotas
 from controlplane.redis_store.rate_limits import RateLimits
@@ -72,6 +55,9 @@ from controlplane.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from controlplane.telemetry.tracing import Tracing
+
+from controlplane.main.fleet_reader import FleetReader
+from controlplane.main.signals import on_stop
 
 _KEEP_ALIVE_SECONDS = 75
 """uvicorn's 5 s would close the agents' connections between two heartbeats."""
@@ -82,55 +68,6 @@ _GEOIP_RELOAD_SECONDS = 60.0
 _GAUGE_SECONDS = 5.0
 
 log = structlog.get_logger()
-
-
-class _FleetReader:
-    """What both processes need of the fleet: who is who, and what they report."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        keys: MasterKeys | None,
-        *,
-        tokens: NodeTokens | None = None,
-        tenants_changed: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self.database = Database(settings.database_url)
-        # Of its own: however many wait for the others, what was changed or deleted elsewhere is in effect within a second.
-        self.following = Database(settings.database_url, connections=1)
-        self.live = LiveState.connect(settings.redis_url)
-        self.keeper = FleetKeeper(self.live, Policy(cpu_limit_ratio=settings.node_cpu_limit_percent / 100))
-        self.lookups = Database(settings.database_url, connections=2)
-        self.directory = Directory(
-            self.following,
-            self.lookups,
-            fleet_changed=self._fleet_changed,
-            tenants_changed=tenants_changed,
-            successor_sha256=None if tokens is None else tokens.successor_sha256,
-            keys=keys,
-        )
-        self.keys = None if keys is None else MasterKeyKeeper(self.database, keys)
-
-    def _fleet_changed(self) -> None:
-        self.keeper.view.set_directory(self.directory.regions, self.directory.nodes.values())
-        self.keeper.rebuild()
-
-    async def start(self) -> None:
-        """One try at everything, so that a healthy start is ready at once."""
-        announced = [] if self.keys is None else [self.keys.announce()]
-        await asyncio.gather(self.directory.refresh(), self.keeper.read_once(), *announced)
-        self.keeper.rebuild()
-
-    def loops(self) -> list[Coroutine[Any, Any, object]]:
-        return [self.directory.run(), *self.keeper.loops(), *(() if self.keys is None else (self.keys.run(),))]
-
-    async def close(self) -> None:
-        if self.keys is not None:
-            await self.keys.leave()
-        await self.live.close()
-        await self.lookups.close()
-        await self.following.close()
-        await self.database.close()
 
 
 async def _update_gauges(services: Services, shipper: Shipper, sharer: PlacementSharer) -> None:
@@ -251,7 +188,7 @@ async def serve_api(settings: Settings) -> None:
 
     node_tokens = NodeTokens(settings.master_key)
     keys = MasterKeys(settings.master_key, settings.master_key_previous)
-    reader = _FleetReader(settings, keys, tokens=node_tokens, tenants_changed=tenants_changed)
+    reader = FleetReader(settings, keys, tokens=node_tokens, tenants_changed=tenants_changed)
     uses = TokenUses(reader.database)
     authenticator = Authenticator(reader.following, reader.lookups, reader.directory, uses)
     locator = Locator(settings.geoip_db or (DEFAULT_DATABASE,))
@@ -301,7 +238,7 @@ async def serve_api(settings: Settings) -> None:
     reader.keeper.rebuild()
     # uvicorn stops at the signal by itself and then raises it once more: without a handler of ours that would be the end,
     # before the journal is shipped.
-    _on_stop(lambda: setattr(server, "should_exit", True))
+    on_stop(lambda: setattr(server, "should_exit", True))
     _settle_interpreter()
     log.info("api_started", version=__version__, host=settings.api_host, port=settings.api_port)
     if reader.directory.missing_key is not None:
@@ -309,6 +246,7 @@ async def serve_api(settings: Settings) -> None:
     loops = [
         *reader.loops(),
         uses.run(),
+        *reader.keeper.loops(),
         *shipper.loops(),
         services.limiter.run(),
         denials.run(),
@@ -343,89 +281,3 @@ async def serve_api(settings: Settings) -> None:
         reader,
     ):
         await each.close()
-
-
-async def run_jobs(settings: Settings) -> None:
-    """One jobs process, until SIGTERM or SIGINT."""
-    keys = MasterKeys(settings.master_key, settings.master_key_previous) if settings.master_key else None
-    reader = _FleetReader(settings, keys)
-    metrics = Metrics()
-    if settings.metrics_port:
-        metrics.serve(settings.metrics_host, settings.metrics_port)
-    await reader.start()
-    revocation_database = Database(settings.database_url, connections=2, statement_seconds=60.0)
-    webhook_database = Database(settings.database_url, acquire_seconds=5.0, statement_seconds=10.0)
-    reached_quotas = ReachedQuotas.connect(settings.redis_url)
-    revocations = RevocationKeeper(revocation_database, reader.keeper)
-    quotas = QuotaKeeper(reader.database, reached_quotas, reader.keeper)
-    conversion_store = ConversionStore.connect(settings.redis_url)
-    learning_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
-    conversion = ConversionLearner(learning_database, conversion_store)
-    targets = Targets(settings.webhook_private_targets)
-    prober = NodeProber(NodeSecrets(keys), ca_file=settings.relay_ca_file) if keys is not None else None
-    webhook_secrets = WebhookSecrets(keys) if keys is not None else None
-
-    # Of 10,000 nodes there is much to write at once, and the sweep must not wait for it.
-    history_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
-    retention_store = retention_database(settings.database_url)
-    kept = Kept(
-        records=timedelta(days=settings.record_retention_days),
-        client_addresses=timedelta(days=settings.client_address_retention_days),
-        usage=timedelta(days=settings.usage_retention_days),
-        audit=timedelta(days=settings.audit_retention_days),
-        events=timedelta(days=settings.event_retention_days),
-        history=timedelta(days=settings.history_retention_days),
-    )
-
-    def jobs_of(epoch: int) -> list[Job]:
-        retention = Retention(retention_store, kept)
-        webhooks = WebhookSender(webhook_database, targets, webhook_secrets, metrics, epoch=epoch)
-        drains = DrainKeeper(reader.database, reader.keeper, reader.directory, epoch=epoch)
-        days = settings.secret_rotation_days
-        every = timedelta(days=days) if days else None
-        rotator = SecretRotator(reader.database, reader.keeper, reader.directory, every=every, epoch=epoch)
-        rolls = RollKeeper(reader.database, reader.keeper, reader.directory, prober, epoch=epoch)
-        history = HistoryKeeper(history_database, reader.keeper, reader.directory, epoch=epoch)
-        token_days = settings.node_token_days
-        ager = TokenAger(reader.database, reader.directory, every=timedelta(days=token_days) if token_days else None, epoch=epoch)
-        sealer = WebhookSealer(reader.database, keys, webhook_secrets, epoch=epoch)
-        return jobs_of_term(
-            reader.database,
-            reader.keeper,
-            metrics,
-            webhooks,
-            revocations,
-            quotas,
-            conversion,
-            retention,
-            drains,
-            rotator,
-            history,
-            ager,
-            reader.directory,
-            rolls,
-            sealer,
-            epoch,
-        )
-
-    runner = JobRunner(Leadership(settings.database_url), jobs_of, metrics)
-    stopped = asyncio.Event()
-    _on_stop(stopped.set)
-    log.info("jobs_started", version=__version__)
-    # It places nothing, and hears what the replicas do: it judges nodes by the same as they.
-    sharer = PlacementSharer(PlacementStream.connect(settings.redis_url), reader.keeper.view, lambda: 1)
-    async with background([*reader.loops(), sharer.run(), runner.run()]):
-        await stopped.wait()
-    targets.close()
-    for store in (sharer, reached_quotas, conversion_store):
-        await store.close()
-    for database in (retention_store, history_database, webhook_database, learning_database, revocation_database):
-        await database.close()
-    await reader.close()
-    log.info("jobs_stopped")
-
-
-def _on_stop(stop: Callable[[], object]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)

@@ -1,0 +1,131 @@
+"""Evidence for people: what speaks for and against a node's listeners, and what of it somebody should look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from controlplane.fleet.heartbeat import bad_news
+from controlplane.fleet.ice_urls import turn_url
+from controlplane.fleet.model import CoturnState, Health, HealthReason, Listener, NodeRecord
+from controlplane.fleet.outside import ListenerSeen, Outside, ProberPlace, Sight, Standing
+from controlplane.fleet.policy import Policy
+from controlplane.fleet.view import NodeState
+from controlplane.wire.evidence_api import ListenerEvidence, OutsideView, OutsideWitness, Witness
+from controlplane.wire.fleet_api import OpenProblem
+
+_CERTIFICATE_ENDS_SOON = timedelta(days=14)
+
+
+def to_evidence(state: NodeState, *, policy: Policy, interval_seconds: float) -> list[ListenerEvidence]:
+    """One entry for each listener that the node reported."""
+    record = state.record
+    if record is None:
+        return []
+    age = state.age_seconds or 0.0
+    heartbeat = _heartbeat(record, age, late=age > policy.late_after_seconds(interval_seconds))
+    seen = {} if state.outside is None else {each.url: each for each in state.outside.listeners}
+    return [
+        ListenerEvidence(
+            url=turn_url(listener),
+            transport=listener.transport.value,
+            heartbeat=heartbeat,
+            agent=_agent(record, listener, age, policy=policy),
+            outside=_outside(seen.get(turn_url(listener)), state.outside_age_seconds),
+        )
+        for listener in record.report.listeners
+    ]
+
+
+def _heartbeat(record: NodeRecord, age: float, *, late: bool) -> Witness:
+    report = record.report
+    if report.goodbye:
+        words = "The agent said goodbye."
+    elif late:
+        words = f"Silent for {age:.0f} s."
+    else:
+        words = "" if report.coturn_state is CoturnState.RUNNING else f"coturn is {report.coturn_state}."
+    return Witness(ok=not words, words=words, age_seconds=round(age, 2))
+
+
+def _agent(record: NodeRecord, listener: Listener, age: float, *, policy: Policy) -> Witness:
+    probe = record.report.probe
+    if probe is None or bad_news(record.report, policy=policy) is HealthReason.SECRETS_WITHDRAWN:
+        words = "It has not finished a probe yet." if probe is None else "Its secrets are withdrawn: nothing can be probed."
+        return Witness(ok=None, words=words, age_seconds=None)
+    tried = next((each for each in probe.listeners if each.transport is listener.transport), None)
+    ok = probe.ok if tried is None else tried.ok
+    words = "" if ok or tried is None else tried.failure or "It failed."
+    return Witness(ok=ok, words=words, age_seconds=round(age + probe.age_seconds, 2))
+
+
+def _outside(seen: ListenerSeen | None, age_seconds: float | None) -> OutsideWitness:
+    if seen is None:
+        return OutsideWitness(
+            ok=None,
+            words="It was not tried from outside, or not in the last five minutes.",
+            age_seconds=None,
+            expected=False,
+            failure=None,
+            milliseconds=None,
+            failures=0,
+            certificate_expires_at=None,
+        )
+    return OutsideWitness(
+        ok={Sight.RELAYS: True, Sight.FAILS: False}.get(seen.sight),
+        words=seen.words,
+        age_seconds=None if age_seconds is None else round(age_seconds, 2),
+        expected=seen.sight is Sight.REFUSES,
+        failure=seen.failure or None,
+        milliseconds=seen.milliseconds,
+        failures=seen.failures,
+        certificate_expires_at=seen.certificate_expires_at,
+    )
+
+
+def to_outside_view(outside: Outside | None) -> OutsideView | None:
+    if outside is None:
+        return None
+    peers = outside.peers
+    return OutsideView(
+        standing=outside.standing.value,
+        since=outside.since,
+        failures=outside.failures,
+        quarantined_until=outside.held_until if outside.standing is Standing.QUARANTINED else None,
+        permitted_peers=None if peers is None else list(peers.permitted),
+        peers_asked_at=None if peers is None else peers.tried_at,
+    )
+
+
+def outside_problems(states: Iterable[NodeState], place: ProberPlace | None, *, at: datetime, policy: Policy) -> list[OpenProblem]:
+    """What was seen from outside and is not told by the nodes' health."""
+    found = []
+    if place is not None and place.ours:
+        found.append(
+            OpenProblem(
+                severity="warning",
+                what=f"{place.failing} of {place.tried} nodes that report well fail from outside: the fault is taken for the "
+                "network of the control plane's own jobs, which condemns nobody meanwhile.",
+            )
+        )
+    for state in states:
+        if state.outside is not None:
+            found += _of_node(state, state.outside, at=at, policy=policy)
+    return found
+
+
+def _of_node(state: NodeState, outside: Outside, *, at: datetime, policy: Policy) -> list[OpenProblem]:
+    def problem(severity: str, what: str) -> OpenProblem:
+        return OpenProblem(severity=severity, what=what, region=state.node.region, node_id=state.node.node_id)
+
+    name, found = state.node.name, []
+    if outside.peers is not None and outside.peers.permitted:
+        reached = ", ".join(outside.peers.permitted)
+        found.append(problem("critical", f"{name} lets its clients reach what they must not: {reached}."))
+    for each in outside.listeners:
+        if each.failures >= policy.outside_failures_to_condemn and state.verdict.health is not Health.DOWN:
+            found.append(problem("warning", f"{name} fails from outside by {each.transport}: {each.words}."))
+        ends = each.certificate_expires_at
+        if ends is not None and ends - at < _CERTIFICATE_ENDS_SOON:
+            found.append(problem("warning", f"The certificate of {name} ends at {ends:%Y-%m-%d %H:%M} UTC."))
+    return found
