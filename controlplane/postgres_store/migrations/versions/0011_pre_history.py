@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from controlplane.postgres_store.migrations.script import run_script
 
-revision = "0012"
-down_revision = "0011"
+revision = "0011"
+down_revision = "0010"
 
 _STATEMENTS = """
 -- From best to worst: the largest of several is the worst.

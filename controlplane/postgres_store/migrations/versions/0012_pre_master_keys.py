@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from controlplane.postgres_store.migrations.script import run_script
 
-revision = "0013"
-down_revision = "0012"
+revision = "0012"
+down_revision = "0011"
 
 _STATEMENTS = """
 -- The keys that new secrets came from, one after another: the newest is the one in use. Never the keys themselves.

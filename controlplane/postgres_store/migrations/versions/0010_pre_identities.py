@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controlplane.postgres_store.migrations.script import run_script
 
-revision = "0011"
+revision = "0010"
 down_revision = "0009"
 
 _STATEMENTS = """
