@@ -27,6 +27,10 @@ class RelayHost:
         settings = make_settings(folder)
         self._settings = settings
         self._log = folder / "agent.log"
+        self._upgrades = folder / "upgrades"
+        upgrade = folder / "upgrade"
+        upgrade.write_text(f"#!/bin/sh\necho upgraded >> {self._upgrades}\n")
+        upgrade.chmod(0o755)
         self._process: asyncio.subprocess.Process | None = None
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -39,6 +43,7 @@ class RelayHost:
             # Many: what is on its way to a relay counts against its ports, and the callers of tests are in a hurry.
             "TURNFLEET_AGENT_RELAY_PORTS": "5000-14999",
             "TURNFLEET_AGENT_RELAY_THREADS": "1",
+            "TURNFLEET_AGENT_BEFORE_RESTART": str(upgrade),
             "TURNFLEET_AGENT_CAPACITY_BITS_PER_SECOND": "1000000000",
         }
 
@@ -75,6 +80,11 @@ class RelayHost:
         with suppress(OSError, msgspec.MsgspecError):
             return msgspec.json.decode((self._settings.state_dir / "status.json").read_bytes(), type=Status)
         return None
+
+    @property
+    def upgrades(self) -> int:
+        """How often the operator's program was run between two coturns."""
+        return len(self._upgrades.read_text().splitlines()) if self._upgrades.exists() else 0
 
     @property
     def log(self) -> str:

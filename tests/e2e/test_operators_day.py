@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -168,6 +169,7 @@ async def test_the_operators_day(database_url: str, redis_url: str, folder: Path
         await cordon(day)
         await drain_under_load(day)
         await rotate_under_load(day)
+        await upgrade_under_load(day)
         await forget(day)
         for host in day.hosts.values():
             await host.leave()
@@ -222,6 +224,19 @@ async def rotate_under_load(day: Day) -> None:
         await until(lambda: relayed(callers, more), what="the new secrets are taken")
     assert callers.failures == []
     await day.everybody_agrees()
+
+
+async def upgrade_under_load(day: Day) -> None:
+    async with calling(day.api) as callers:
+        await until(lambda: relayed(callers, 10), what="there is load")
+        rolled = await day.turnfleet("region", "roll", REGION, "--max-unavailable", "1", "--deadline", "30s", "--json")
+        assert json.loads(rolled)["state"] == "finished"
+        await day.everybody_agrees()
+    assert callers.failures == []
+    assert [host.upgrades for host in day.hosts.values()] == [1] * len(NAMES)
+    print(f"{callers.relayed.total()} allocations while three relays were restarted")
+    for kind in ("roll.started", "roll.finished"):
+        assert len((await day.cli("events", "list", "--kind", kind, "--json")).json_lines()) == 1
 
 
 async def forget(day: Day) -> None:
