@@ -27,6 +27,7 @@ RETRY_BASE_SECONDS = 5.0
 RETRY_CAP_SECONDS = 300.0
 """Nothing waits for it."""
 
+_UNAUTHORIZED = 401
 _dice = random.SystemRandom()
 
 
@@ -68,10 +69,12 @@ class Finder:
         failures = 0
         while True:
             outcome = await self._link.found(self._badge.token, report)
-            if isinstance(outcome, Unreachable):
+            unknown = isinstance(outcome, Refused) and outcome.status == _UNAUTHORIZED  # for a moment, while tokens change
+            if isinstance(outcome, Unreachable) or unknown:
                 failures += 1
                 delay = full_jitter(failures, _dice.random(), base_seconds=RETRY_BASE_SECONDS, cap_seconds=RETRY_CAP_SECONDS)
-                await asyncio.sleep(max(delay, asked_delay(outcome.retry_after_seconds, _dice.random())))
+                asked = outcome.retry_after_seconds if isinstance(outcome, Unreachable) else None
+                await asyncio.sleep(max(delay, asked_delay(asked, _dice.random())))
                 continue
             if isinstance(outcome, Refused):
                 log.warning("findings_refused", status=outcome.status, reason=outcome.reason)

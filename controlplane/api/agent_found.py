@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 from litestar import Request, post
 
 from controlplane.api.access import read_json, services_of
@@ -52,7 +53,7 @@ async def found_on(services: Services, node_id: str) -> FoundView | None:
         return None
     try:
         kept = await findings_of(services.database, node_id)
-    except DatabaseUnavailableError:
+    except (DatabaseUnavailableError, msgspec.MsgspecError):  # the latter: of another release
         return None
     return None if kept is None else _view(kept)
 

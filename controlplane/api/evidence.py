@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 
 from controlplane.fleet.heartbeat import bad_news
 from controlplane.fleet.ice_urls import turn_url
@@ -13,8 +12,6 @@ from controlplane.fleet.policy import Policy
 from controlplane.fleet.view import NodeState
 from controlplane.wire.evidence_api import ListenerEvidence, OutsideView, OutsideWitness, Witness
 from controlplane.wire.fleet_api import OpenProblem
-
-_CERTIFICATE_ENDS_SOON = timedelta(days=14)
 
 
 def to_evidence(state: NodeState, *, policy: Policy, interval_seconds: float) -> list[ListenerEvidence]:
@@ -97,7 +94,7 @@ def to_outside_view(outside: Outside | None) -> OutsideView | None:
     )
 
 
-def outside_problems(states: Iterable[NodeState], place: ProberPlace | None, *, at: datetime, policy: Policy) -> list[OpenProblem]:
+def outside_problems(states: Iterable[NodeState], place: ProberPlace | None, *, policy: Policy) -> list[OpenProblem]:
     """What was seen from outside and is not told by the nodes' health."""
     found = []
     if place is not None and place.ours:
@@ -110,11 +107,11 @@ def outside_problems(states: Iterable[NodeState], place: ProberPlace | None, *, 
         )
     for state in states:
         if state.outside is not None:
-            found += _of_node(state, state.outside, at=at, policy=policy)
+            found += _of_node(state, state.outside, ours=place is not None and place.ours, policy=policy)
     return found
 
 
-def _of_node(state: NodeState, outside: Outside, *, at: datetime, policy: Policy) -> list[OpenProblem]:
+def _of_node(state: NodeState, outside: Outside, *, ours: bool, policy: Policy) -> list[OpenProblem]:
     def problem(severity: str, what: str) -> OpenProblem:
         return OpenProblem(severity=severity, what=what, region=state.node.region, node_id=state.node.node_id)
 
@@ -122,10 +119,7 @@ def _of_node(state: NodeState, outside: Outside, *, at: datetime, policy: Policy
     if outside.peers is not None and outside.peers.permitted:
         reached = ", ".join(outside.peers.permitted)
         found.append(problem("critical", f"{name} lets its clients reach what they must not: {reached}."))
-    for each in outside.listeners:
-        if each.failures >= policy.outside_failures_to_condemn and state.verdict.health is not Health.DOWN:
-            found.append(problem("warning", f"{name} fails from outside by {each.transport}: {each.words}."))
-        ends = each.certificate_expires_at
-        if ends is not None and ends - at < _CERTIFICATE_ENDS_SOON:
-            found.append(problem("warning", f"The certificate of {name} ends at {ends:%Y-%m-%d %H:%M} UTC."))
-    return found
+    if ours or state.verdict.health is Health.DOWN:
+        return found
+    failing = [each for each in outside.listeners if each.failures >= policy.outside_failures_to_condemn]
+    return found + [problem("warning", f"{name} fails from outside by {each.transport}: {each.words}.") for each in failing]

@@ -182,12 +182,19 @@ def nodes_by_name(services: Services, query: NodeQuery | SecretQuery) -> list[No
 
 
 def is_in_service(services: Services, node_id: str) -> bool:
-    """Whether it reports and is not drained: forgetting it would take a relay with calls out of control."""
+    """Whether it reports and is not drained: forgetting it would take a relay with calls out of control.
+
+    What this replica cannot see may well be.
+    """
     node = services.keeper.view.nodes.get(node_id)
-    if node is None or (node.drain is not None and node.drain.drained_at is not None):
+    if node is None:
+        return True
+    if node.drain is not None and node.drain.drained_at is not None:
         return False
     state = services.keeper.view.state(node, now=time.monotonic())
-    return state.record is not None and state.verdict.health is not Health.DOWN
+    if state.record is None:
+        return not services.keeper.seeing
+    return state.verdict.health is not Health.DOWN
 
 
 def _regions(services: Services, states: list[NodeState]) -> list[FleetRegionView]:
@@ -257,7 +264,7 @@ def _problems(services: Services, regions: list[FleetRegionView], states: list[N
                 )
             )
     view = services.keeper.view
-    outside = outside_problems(states, view.prober_place(now=time.monotonic()), at=datetime.now(UTC), policy=view.policy)
+    outside = outside_problems(states, view.prober_place(now=time.monotonic()), policy=view.policy)
     found += [*_exposed(states), *_certificates(services, states), *outside]
     return sorted(found, key=lambda each: each.severity != "critical")
 

@@ -130,22 +130,27 @@ class _Sending:
             await send({"type": "http.response.body", "body": frames + _last_words(stream), "more_body": False})
         finally:
             self._services.events.close(stream)
-            leaving.cancel()
-            allowed.cancel()
+            for task in (leaving, allowed):
+                task.cancel()
+            await asyncio.gather(leaving, allowed, return_exceptions=True)
             self._services.metrics.event_streams.set(self._services.events.streams)
 
 
 async def _until_gone(receive: Receive, stream: EventStream) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    stream.end()
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    finally:
+        stream.end()
 
 
 async def _while_allowed(services: Services, principal: Principal, stream: EventStream) -> None:
     """Ends the stream of a token that was deleted or has expired, or lost the scope. Its client comes back and is told so."""
-    while services.authenticator.still_may(principal, "fleet:read"):  # noqa: ASYNC110 - an expiry is no event
-        await asyncio.sleep(CHECK_SECONDS)
-    stream.end()
+    try:
+        while services.authenticator.still_may(principal, "fleet:read"):  # noqa: ASYNC110 - an expiry is no event
+            await asyncio.sleep(CHECK_SECONDS)
+    finally:
+        stream.end()
 
 
 def event_frame(event: LoggedEvent) -> bytes:

@@ -40,7 +40,10 @@ def to_report(
             age_seconds=probe.age_seconds,
             listeners=tuple(
                 model.ListenerProbe(
-                    transport=model.Transport(each.transport), ok=each.ok, milliseconds=each.milliseconds, failure=each.failure
+                    transport=model.Transport(each.transport),
+                    ok=each.ok,
+                    milliseconds=each.milliseconds,
+                    failure=None if each.failure is None else each.failure.replace("\0", ""),
                 )
                 for each in probe.listeners
             ),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import typer
-
-from controlplane.cli.tables import columns, print_table
+from controlplane.cli.tables import columns, print_line, print_table
 from controlplane.cli.words import clean, say_seconds
 from controlplane.wire.evidence_api import ListenerEvidence, OutsideWitness, Witness
 
 
 def print_evidence(evidence: Sequence[ListenerEvidence]) -> None:
     if evidence:
-        typer.echo()
+        print_line("")
         print_table(
             columns("listener!0 heartbeat:2 agent:1 from_outside:0"),
             [[clean(each.url), _said(each.heartbeat), _said(each.agent), _said(each.outside)] for each in evidence],

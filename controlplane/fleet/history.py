@@ -124,14 +124,14 @@ class RegionMinute:
 
     def add(self, states: Sequence[NodeState], *, operational: bool, fresh_seconds: float) -> None:
         fresh = [state for state in states if state.age_seconds is not None and state.age_seconds <= fresh_seconds]
-        load = region_load(fresh)
+        load, taking = region_load(fresh), region_load(states)  # who takes clients may be held, and silent
         loads = [state.record.report.load for state in fresh if state.record is not None]
-        self.min_eligible_nodes = min(self.min_eligible_nodes, load.eligible_nodes) if self.ticks else load.eligible_nodes
+        self.min_eligible_nodes = min(self.min_eligible_nodes, taking.eligible_nodes) if self.ticks else taking.eligible_nodes
         self.ticks += 1
         self.operational_ticks += operational
         self.nodes += len(states)
         self.up_nodes += sum(state.verdict.health is Health.UP for state in states)
-        self.eligible_nodes += load.eligible_nodes
+        self.eligible_nodes += taking.eligible_nodes
         self.receive_bits_per_second += sum(each.receive_bits_per_second for each in loads)
         self.transmit_bits_per_second += sum(each.transmit_bits_per_second for each in loads)
         self.receive_packets_per_second += sum(each.receive_packets_per_second for each in loads)

@@ -32,7 +32,7 @@ class Directory:
 
     `fleet_changed` is called when regions and nodes, `tenants_changed` when projects were read anew (a token may have changed,
     too); both may raise DatabaseUnavailableError, and are then called again. Without `tenants_changed` tenants are not read:
-    for a process that nobody sends tokens to. `successor_sha256` is of the token that a node may show beside its own. Without
+    for a process that nobody sends tokens to. `successors` are of tokens that a node may show beside its own. Without
     `keys` no secret version is unknown: for a process that signs nothing.
     """
 
@@ -43,14 +43,14 @@ class Directory:
         *,
         fleet_changed: Callable[[], None],
         tenants_changed: Callable[[], Awaitable[None]] | None = None,
-        successor_sha256: Callable[[Node], bytes | None] | None = None,
+        successors: Callable[[Node], list[bytes]] | None = None,
         keys: MasterKeys | None = None,
     ) -> None:
         self._database = database
         self._lookups = lookups
         self._fleet_changed = fleet_changed
         self._tenants_changed = tenants_changed
-        self._successor_sha256 = successor_sha256
+        self._successors = successors
         self._keys = keys
         self._refreshing = asyncio.Lock()
         self.version = 0
@@ -152,8 +152,7 @@ class Directory:
 
     def _tokens_of(self, node: Node) -> list[bytes]:
         """The hashes of those that it may show now."""
-        successor = None if self._successor_sha256 is None else self._successor_sha256(node)
-        return [node.token_sha256] if successor is None else [node.token_sha256, successor]
+        return [node.token_sha256, *([] if self._successors is None else self._successors(node))]
 
     def database_now(self) -> datetime:
         """PostgreSQL's clock: all replicas judge by the same one, and what PostgreSQL stamped is compared with it."""

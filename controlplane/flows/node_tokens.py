@@ -7,16 +7,14 @@ number is stored. The first one, of the join, is random.
 from __future__ import annotations
 
 import asyncio
-import base64
 from datetime import timedelta
 from functools import lru_cache
 
 import structlog
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from controlplane.fleet.model import Node
 from controlplane.flows.directory import Directory
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.node_tokens import take_token, want_old_token
@@ -32,15 +30,18 @@ log = structlog.get_logger()
 
 
 class NodeTokens:
-    """HKDF-SHA256 (RFC 5869) of the master key with info `turnfleet/node-token/<node id>/<generation>`."""
+    """HKDF-SHA256 (RFC 5869) of the master key in use with info `turnfleet/node-token/<node id>/<generation>`.
 
-    def __init__(self, master_key: Redacted) -> None:
-        key = base64.b64decode(master_key.reveal())
+    While the master key is changed, what another replica offered under the other one is taken, too.
+    """
+
+    def __init__(self, keys: MasterKeys) -> None:
+        self._keys = keys
 
         @lru_cache(maxsize=65_536)
-        def derive(node_id: str, generation: int) -> tuple[Redacted, ParsedToken]:
+        def derive(key_id: str, node_id: str, generation: int) -> tuple[Redacted, ParsedToken]:
             info = f"turnfleet/node-token/{node_id}/{generation}".encode()
-            return make_token("node", HKDF(algorithm=SHA256(), length=RANDOM_BYTES_NEEDED, salt=None, info=info).derive(key))
+            return make_token("node", keys.derive(key_id, info)[:RANDOM_BYTES_NEEDED])
 
         self._derive = derive
 
@@ -48,11 +49,13 @@ class NodeTokens:
         """What the reply to a node that showed a token with the hash `shown` offers. None: nothing, or it has it already."""
         if node.token_wanted_at is None or shown != node.token_sha256:
             return None
-        return self._derive(node.node_id, node.token_generation + 1)[0]
+        return self._derive(self._keys.in_use, node.node_id, node.token_generation + 1)[0]
 
-    def successor_sha256(self, node: Node) -> bytes | None:
-        """Of the token that works beside the node's own; None: there is none now."""
-        return None if node.token_wanted_at is None else self._derive(node.node_id, node.token_generation + 1)[1].sha256
+    def successors(self, node: Node) -> list[bytes]:
+        """The hashes of the tokens that work beside the node's own: none, or one of each master key that is known here."""
+        if node.token_wanted_at is None:
+            return []
+        return [self._derive(key_id, node.node_id, node.token_generation + 1)[1].sha256 for key_id in sorted(self._keys.known)]
 
 
 async def confirm_token(database: Database, directory: Directory, node: Node, *, shown: bytes) -> None:

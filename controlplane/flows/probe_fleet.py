@@ -13,6 +13,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import structlog
 
@@ -51,6 +52,7 @@ _TRUST_SECONDS = 60.0
 _PLACE_SECONDS = 30.0
 """So often the place is told although nothing has changed."""
 _HASTEN_SECONDS = 2.0
+_TOLD_AT_ONCE = 500
 _MOST_EVENTS = 20_000
 """That wait for PostgreSQL."""
 
@@ -100,9 +102,9 @@ class FleetProber:
             self._trusted, self._context = now, await self._prober.trust()
         await self._call_the_roll(now)
         if self._loop is None or self._loop.done():
-            if self._loop is not None:
-                self._loop.result()  # it ends by an error alone, which is told as this job's
-            self._loop = asyncio.create_task(self._probe_forever(), name="outside-probes")
+            ended, self._loop = self._loop, asyncio.create_task(self._probe_forever(), name="outside-probes")
+            if ended is not None:
+                ended.result()  # it ends by an error alone, which is told as this job's
         self._judge_the_place(now)
         self._gauge(now)
         await self._tell(now)
@@ -272,10 +274,11 @@ class FleetProber:
                 log.warning("outside_not_told", reason=str(error))
             else:
                 self._place_told = now if place is not None else self._place_told
-        events = list(self._events)
+        events = list(islice(self._events, _TOLD_AT_ONCE))
         if events:
             await insert_events(self._database, events, epoch=self._epoch)
-            for _ in events:
+            told = {id(event) for event in events}
+            while self._events and id(self._events[0]) in told:  # some may have been pushed out meanwhile
                 self._events.popleft()
 
     def _count(self, made: NodeProbed, seen: Outside, *, seconds: float) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import structlog
 
 from controlplane.fleet.roll import End, Move, Roll, RollState, RollStep, next_moves, not_relaying
-from controlplane.fleet.view import NodeState
+from controlplane.fleet.view import NodeState, nodes_by_region
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.probe_node import NodeProbed, NodeProber, TooManyProbesError
@@ -49,21 +50,18 @@ class RollKeeper:
             self._tried_at.clear()
         if not rolls or not self._keeper.seeing or not await self._directory.refresh():
             return
-        done = await asyncio.gather(*(self._go_on(roll) for roll in rolls), return_exceptions=True)
+        states = nodes_by_region(self._keeper.view.states(now=time.monotonic()))
+        done = await asyncio.gather(*(self._go_on(roll, states.get(roll.region, [])) for roll in rolls), return_exceptions=True)
         await self._directory.refresh()
         for each in done:
             if isinstance(each, BaseException):
                 raise each
 
-    async def _go_on(self, roll: Roll) -> None:
+    async def _go_on(self, roll: Roll, of_region: Sequence[NodeState]) -> None:
         if self._prober is None:
             await self._end(roll, End(state=RollState.STOPPED, because=_NO_KEY))
             return
-        states = {
-            state.node.node_id: state
-            for state in self._keeper.view.states(now=time.monotonic())
-            if state.node.region == roll.region
-        }
+        states = {state.node.node_id: state for state in of_region}
         moves = next_moves(roll, states, now=self._directory.database_now())
         # One after another: each locks the roll. Only relays are tried side by side, and last, for that takes seconds.
         for move in moves:

@@ -42,7 +42,7 @@ class FleetReader:
             self.lookups,
             fleet_changed=self._fleet_changed,
             tenants_changed=tenants_changed,
-            successor_sha256=None if tokens is None else tokens.successor_sha256,
+            successors=None if tokens is None else tokens.successors,
             keys=keys,
         )
         self.keys = None if keys is None else MasterKeyKeeper(self.database, keys)

@@ -74,7 +74,8 @@ async def run_jobs(settings: Settings) -> None:
     history_database = Database(settings.database_url, connections=1, statement_seconds=10.0)
     outside_store = OutsideStore.connect(settings.redis_url)
     prober = NodeProber(NodeSecrets(keys), ca_file=settings.relay_ca_file) if keys is not None else None
-    if _tries_from_outside(settings):
+    tries_from_outside = _tries_from_outside(settings)
+    if tries_from_outside:
         make_room()
 
     retention_store = retention_database(settings.database_url)
@@ -90,7 +91,7 @@ async def run_jobs(settings: Settings) -> None:
     def jobs_of(epoch: int) -> list[Job]:
         database, keeper, directory = reader.database, reader.keeper, reader.directory
         outside = None
-        if prober is not None and settings.outside_probe_seconds:
+        if prober is not None and tries_from_outside:
             every = settings.outside_probe_seconds
             outside = FleetProber(prober, keeper, outside_store, database, metrics, every_seconds=every, epoch=epoch)
         return jobs_of_term(

@@ -186,8 +186,8 @@ async def serve_api(settings: Settings) -> None:
     async def tenants_changed() -> None:
         await authenticator.confirm()
 
-    node_tokens = NodeTokens(settings.master_key)
     keys = MasterKeys(settings.master_key, settings.master_key_previous)
+    node_tokens = NodeTokens(keys)
     reader = FleetReader(settings, keys, tokens=node_tokens, tenants_changed=tenants_changed)
     uses = TokenUses(reader.database)
     authenticator = Authenticator(reader.following, reader.lookups, reader.directory, uses)
@@ -246,7 +246,6 @@ async def serve_api(settings: Settings) -> None:
     loops = [
         *reader.loops(),
         uses.run(),
-        *reader.keeper.loops(),
         *shipper.loops(),
         services.limiter.run(),
         denials.run(),

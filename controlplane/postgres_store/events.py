@@ -54,7 +54,8 @@ async def write_events(connection: Any, events: Sequence[FleetEvent], *, epoch: 
         was=[each.was for each in events],
         became=[each.became for each in events],
         reason=[each.reason for each in events],
-        detail=[each.detail for each in events],
+        # Words of agents among them: PostgreSQL takes no NUL, and one of them would hold up everybody's events.
+        detail=[each.detail.replace("\0", "") for each in events],
     )
     return True
 

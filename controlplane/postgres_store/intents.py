@@ -79,20 +79,12 @@ async def forget(connection: Any, row: Any, actor: Actor, *, reason: str) -> Nod
     """The same within a transaction, of a node whose row is locked."""
     gone = node_of(row)
     await write_audit(connection, actor, "node.forget", gone.name, before={"region": gone.region, **_said(gone)})
-    # While it is there still: an event is told with the name of its node.
-    await queries.insert_node_event(
-        connection,
-        kind="node.forgotten",
-        region=gone.region,
-        node_id=row["id"],
-        was=None,
-        became=None,
-        reason=reason,
-        detail=gone.name,
-        actor=actor.token_id,
-    )
+    # As every change of a node: first its row, then the event. The other order would wait for another change in a circle.
     await queries.delete_node(connection, id=row["id"])
     await queries.delete_node_expiries(connection, id=row["id"])
+    await queries.insert_forgotten_event(
+        connection, region=gone.region, node_id=row["id"], name=gone.name, reason=reason, actor=actor.token_id
+    )
     return gone
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from controlplane.postgres_store.database import Database, queries
@@ -26,16 +27,28 @@ class MasterKeyStatus:
 
 
 async def announce_keys(database: Database, process_id: UUID, *, current: str, known: Iterable[str]) -> str:
-    """The id of the key in use: the first at once, another one as soon as all agree. Raises DatabaseUnavailableError."""
+    """The id of the key in use: the first at once, another one as soon as all agree. Raises DatabaseUnavailableError.
+
+    Of two keys the earlier one is the first: it is what everything came from until now.
+    """
     async with database.transaction() as connection:
         await queries.lock_master_keys(connection)
         await queries.announce_keys(connection, process_id=process_id, current=current, known=sorted(known))
         in_use: str | None = await queries.key_in_use(connection)
-        if in_use != current and await queries.use_key(connection, key=current, so_far=in_use, seconds=HOLDER_SECONDS):
-            if in_use is None:
-                await queries.name_first_key(connection)
-            return current
-        return in_use or current
+        if in_use is None:
+            in_use = next((key for key in known if key != current), current)
+            await queries.use_key_regardless(connection, key=in_use)
+            await queries.name_key(connection, key=in_use)
+        if in_use == current or not await queries.use_key(connection, key=current, so_far=in_use, seconds=HOLDER_SECONDS):
+            return in_use
+        await _leave_key(connection, in_use)
+        return current
+
+
+async def _leave_key(connection: Any, key_id: str) -> None:
+    """What came from it is known by it, and what could be made with it is to be replaced."""
+    await queries.name_key(connection, key=key_id)
+    await queries.want_other_node_tokens(connection)
 
 
 async def key_in_use(database: Database) -> str | None:
@@ -55,9 +68,12 @@ async def use_key_regardless(database: Database, key_id: str) -> bool:
     """Whoever has another one: for a key that was lost. False: it is in use already. Raises DatabaseUnavailableError."""
     async with database.transaction() as connection:
         await queries.lock_master_keys(connection)
-        if await queries.key_in_use(connection) == key_id:
+        in_use: str | None = await queries.key_in_use(connection)
+        if in_use == key_id:
             return False
         await queries.use_key_regardless(connection, key=key_id)
+        if in_use is not None:
+            await _leave_key(connection, in_use)
         return True
 
 

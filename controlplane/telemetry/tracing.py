@@ -69,7 +69,7 @@ class Tracing:
                     _tell(span, scope, method, message)
                 await send(message)
 
-            with use_span(span, end_on_exit=True, record_exception=False):
+            with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
                 structlog.contextvars.bind_contextvars(trace_id=format(span.get_span_context().trace_id, "032x"))
                 await app(scope, receive, send_and_tell)
 

@@ -184,13 +184,12 @@ class HeartbeatReply(Struct, frozen=True, kw_only=True):
     """End every live allocation, and go on doing so: the deadline of a drain has passed."""
     node_token: str | None = None
     """The node's next token: keep it on disk beside the one so far, then show it, which ends the other. None: there is none."""
-
-    def __repr__(self) -> str:
-        return f"HeartbeatReply(intent={self.intent!r}, secret_versions={self.secret_versions!r}, secrets=[redacted])"
-
     coturn_generation: Generation = 0
     """Higher than what the node has: coturn is to be stopped and started anew, with the program and files of that moment.
     0: nothing is asked, as of any node that is not drained."""
+
+    def __repr__(self) -> str:
+        return f"HeartbeatReply(intent={self.intent!r}, secret_versions={self.secret_versions!r}, secrets=[redacted])"
 
 
 class AllocationReport(Struct, frozen=True, kw_only=True):

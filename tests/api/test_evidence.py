@@ -104,7 +104,7 @@ def test_a_quarantine_is_told_with_its_end() -> None:
 
 
 def problems(outside: Outside, *, place: ProberPlace | None = None) -> list[tuple[str, str]]:
-    found = outside_problems([state(make_record(), outside)], place, at=AT, policy=POLICY)
+    found = outside_problems([state(make_record(), outside)], place, policy=POLICY)
     return [(each.severity, each.what) for each in found]
 
 
@@ -122,10 +122,4 @@ def test_what_somebody_should_look_at() -> None:
     assert problems(WELL, place=ProberPlace(ours=False, since=None, failing=0, tried=3)) == []
     (told,) = problems(WELL, place=ProberPlace(ours=True, since=AT, failing=3, tried=4))
     assert told[1].startswith("3 of 4 nodes that report well fail from outside")
-
-
-@pytest.mark.parametrize(("days", "told"), [(13, 1), (15, 0), (-1, 1)])
-def test_a_certificate_that_ends_soon_is_a_problem(days: int, told: int) -> None:
-    ends = AT + timedelta(days=days)
-    outside = failing(Transport.TLS, sight=Sight.RELAYS, failures=0, failure="", words="", certificate_expires_at=ends)
-    assert len(problems(outside)) == told
+    assert len(problems(failing(Transport.TLS), place=ProberPlace(ours=True, since=AT, failing=3, tried=4))) == 1

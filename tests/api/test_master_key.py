@@ -166,11 +166,15 @@ async def test_a_replica_without_the_old_key_says_so_and_takes_nothing_from_the_
     assert "TURNFLEET_MASTER_KEY_PREVIOUS" in reason
     assert (await a.issue(json={"fixed_region": "eu-central"})).status_code == 503
     assert [node.secrets for node in nodes] == held
-    assert (await b.node("eu-0"))["eligible"]
+    await until(lambda: _takes_clients(b, "eu-0"), what="it reported what it holds again")
     assert (await b.issue(json={"fixed_region": "eu-central"})).status_code == 200
     assert (await key_of(b))["key_id"] == OLD_ID
     assert MASTER_KEY not in a.log_file.read_text()
     assert "master_key_missing" in a.log_file.read_text()
+
+
+async def _takes_clients(api: RunningApi, name: str) -> bool:
+    return bool((await api.node(name))["eligible"])
 
 
 async def _reported(node: SimulatedNode, sequence: int) -> bool:

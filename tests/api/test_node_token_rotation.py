@@ -23,6 +23,7 @@ from agents.identity import Identity
 from agents.link import Answered, Link, Outcome, Refused
 from controlplane.fleet.model import Node
 from controlplane.flows.directory import Directory
+from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.node_tokens import NodeTokens, TokenAger, confirm_token
 from controlplane.postgres_store.database import Database
 from controlplane.wire.agent_api import Heartbeat, HeartbeatReply
@@ -276,11 +277,9 @@ class World:
     """The flow's own parts on a database, as a process has them."""
 
     def __init__(self, database_url: str) -> None:
-        self.tokens = NodeTokens(Redacted(MASTER_KEY))
+        self.tokens = NodeTokens(MasterKeys(Redacted(MASTER_KEY)))
         self.database = PatientDatabase(database_url, connections=2)
-        self.directory = Directory(
-            self.database, self.database, fleet_changed=lambda: None, successor_sha256=self.tokens.successor_sha256
-        )
+        self.directory = Directory(self.database, self.database, fleet_changed=lambda: None, successors=self.tokens.successors)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -322,7 +321,7 @@ async def test_no_age_no_offer_and_no_word_of_a_leader_that_was_followed(world: 
 async def test_while_the_database_is_away_both_tokens_work(world: World) -> None:
     await TokenAger(world.database, world.directory, every=timedelta(days=60), epoch=0).advance()
     (node,) = (each for each in world.directory.nodes.values() if each.token_wanted_at is not None)
-    successor = world.tokens.successor_sha256(node)
+    (successor,) = world.tokens.successors(node)
     assert successor is not None
     away = Database("postgresql://nobody@127.0.0.1:1/nothing", acquire_seconds=0.2)
     await confirm_token(away, world.directory, node, shown=successor)
@@ -342,7 +341,7 @@ def test_tokens_of_nodes_and_generations_have_nothing_in_common(world: World) ->
     asked = list(world.directory.nodes.values())[:3]
     made = {world.tokens.offered(_offering(each, generation), shown=each.token_sha256) for each in asked for generation in range(3)}
     assert len(made) == 9
-    other_key = NodeTokens(Redacted("A" * 44))
+    other_key = NodeTokens(MasterKeys(Redacted("A" * 44)))
     assert other_key.offered(_offering(node, 0), shown=node.token_sha256) not in made
 
 

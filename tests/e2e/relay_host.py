@@ -66,14 +66,19 @@ class RelayHost:
         self._process.kill()
         await self._process.wait()
         for pid in self._coturns():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     async def leave(self) -> None:
         """As `systemctl stop` does it."""
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
-        await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            await self.vanish()
+            raise
 
     def status(self) -> Status | None:
         """What the agent says on its host; None: nothing yet."""
@@ -105,4 +110,7 @@ async def relay_hosts(*names: str) -> AsyncIterator[dict[str, RelayHost]]:
         try:
             yield hosts
         finally:
-            await asyncio.gather(*(host.leave() for host in hosts.values()))
+            left = await asyncio.gather(*(host.leave() for host in hosts.values()), return_exceptions=True)
+            for each in left:
+                if isinstance(each, BaseException):
+                    raise each

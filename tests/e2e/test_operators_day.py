@@ -91,8 +91,8 @@ class Day:
 
         try:
             await until(agreed, within_seconds=WITHIN_SECONDS)
-        except AssertionError:
-            raise AssertionError(f"They do not agree: {said}") from None
+        except AssertionError as error:
+            raise AssertionError(f"They do not agree: {said}") from error
 
     async def _said(self) -> dict[str, Any]:
         """By who says it: what it says of the nodes' states."""

@@ -88,7 +88,7 @@ async def test_a_late_job_is_run_once(database_url: str) -> None:
     job = Runs()
     async with leading(database_url, job=job):
         await until(job.three_times, what="it runs")
-        began, before = time.monotonic(), len(job.at)
+        before = len(job.at)
         time.sleep(15 * OFTEN)  # noqa: ASYNC251 - the whole process stands still, and fourteen runs are missed
         woke = time.monotonic()
 
@@ -96,9 +96,8 @@ async def test_a_late_job_is_run_once(database_url: str) -> None:
             return len(job.at) >= before + 3
 
         await until(ran_again, what="it runs again")
-    late = [at for at in job.at[before:] if at < woke + OFTEN / 2]
-    assert began < woke
-    assert len(late) == 1, "what was missed is made up for once"
+    # Fourteen runs were missed: made up for one by one they would all be here.
+    assert len([at for at in job.at[before:] if at < woke + OFTEN]) in {1, 2}
 
 
 async def test_a_slow_job_never_runs_beside_itself(database_url: str) -> None:

@@ -75,3 +75,33 @@ async def test_who_was_not_seen_for_long_holds_nothing_up(database: PatientDatab
     async with database.connection() as connection:
         await connection.execute("UPDATE key_holders SET seen_at = now() - interval '31 seconds' WHERE process_id = $1", B)
     assert await said(database, A, "new", "old") == "new"
+
+
+async def test_of_two_keys_the_one_before_is_the_first(database: PatientDatabase) -> None:
+    """Whoever upgrades and changes the key in one go: everything came from the one before."""
+    assert await announce_keys(database, A, current="new", known=["new", "old"]) == "new"
+    status = await master_key_status(database)
+    assert status is not None
+    assert status.key_id == "new"
+    async with database.connection() as connection:
+        assert [row["key_id"] for row in await connection.fetch("SELECT key_id FROM master_keys ORDER BY number")] == ["old", "new"]
+
+
+async def test_node_tokens_that_came_from_the_key_before_are_replaced(database: PatientDatabase) -> None:
+    await said(database, A, "old")
+    async with database.connection() as connection:
+        await connection.execute("INSERT INTO regions VALUES ('eu', 'EU', 'City', 'DE', 1, 1)")
+        for name, generation in (("joined", 0), ("derived", 1)):
+            await connection.execute(
+                "INSERT INTO nodes (id, name, region, token_sha256, token_generation) VALUES (gen_random_uuid(), $1, 'eu', $2, $3)",
+                name,
+                name.encode(),
+                generation,
+            )
+    assert await use_key_regardless(database, "new")
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT name, token_wanted_at IS NOT NULL AS wanted, secret_keys FROM nodes ORDER BY name")
+    assert [(row["name"], row["wanted"], row["secret_keys"]) for row in rows] == [
+        ("derived", True, ["1:old"]),
+        ("joined", False, ["1:old"]),
+    ]

@@ -15,6 +15,11 @@ WHERE id = :id;
 INSERT INTO fleet_events (happened_at, kind, region, node_id, was, became, reason, detail, actor)
 VALUES (now(), :kind, :region, :node_id, :was, :became, :reason, :detail, :actor);
 
+-- name: insert_forgotten_event!
+-- With its name, which nobody else knows any more.
+INSERT INTO fleet_events (happened_at, kind, region, node_id, node_name, reason, detail, actor)
+VALUES (now(), 'node.forgotten', :region, :node_id, :name, :reason, :name, :actor);
+
 -- name: latest_expiries
 -- Of each of these nodes, over all secret versions.
 SELECT node_id, max(latest_at) AS latest_at FROM node_expiries WHERE node_id = ANY(:nodes::uuid[]) GROUP BY node_id;

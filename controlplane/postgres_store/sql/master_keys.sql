@@ -14,9 +14,9 @@ DELETE FROM key_holders WHERE process_id = :process_id;
 SELECT key_id FROM master_keys ORDER BY number DESC LIMIT 1;
 
 -- name: use_key$
--- The first key at once; another one when every process that was seen lately has it as its current key, and the one so far, too.
+-- When every process that was seen lately has it as its current key, and the one so far, too.
 INSERT INTO master_keys (key_id)
-SELECT :key WHERE :so_far::text IS NULL OR NOT EXISTS (
+SELECT :key WHERE NOT EXISTS (
     SELECT FROM key_holders
     WHERE seen_at > now() - make_interval(secs => :seconds) AND (current_key <> :key OR NOT known_keys @> ARRAY[:so_far::text])
 )
@@ -25,8 +25,13 @@ RETURNING true;
 -- name: use_key_regardless!
 INSERT INTO master_keys (key_id) VALUES (:key);
 
--- name: name_first_key!
-UPDATE nodes SET secret_keys = under_active_key('{}', 1) WHERE secret_keys = '{}';
+-- name: want_other_node_tokens!
+-- Those that were derived from the key before: whoever has it could make them.
+UPDATE nodes SET token_wanted_at = now() WHERE token_generation > 0 AND token_wanted_at IS NULL;
+
+-- name: name_key!
+-- Of nodes that a process joined which knew no keys yet.
+UPDATE nodes SET secret_keys = ARRAY['1:' || :key] WHERE secret_keys = '{}';
 
 -- name: master_key_status^
 SELECT key_id, adopted_at,
