@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.relay_check import RelayFailed, check_relay, turn_servers
@@ -162,6 +163,8 @@ async def a_day(database_url: str, redis_url: str, folder: Path) -> AsyncIterato
         yield Day(api, cli_for(api, folder, "operator"), hosts)
 
 
+@pytest.mark.full  # three minutes; its steps have tests of their own in the default tier
+@pytest.mark.timeout(900)
 async def test_the_operators_day(database_url: str, redis_url: str, folder: Path) -> None:
     async with a_day(database_url, redis_url, folder) as day:
         await join(day)

@@ -145,8 +145,6 @@ async def _is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid)
 
 
-@pytest.mark.full  # a roll under load is part of the operator's day
-@pytest.mark.timeout(900)
 async def test_a_region_is_restarted_and_nobody_is_refused_although_the_leader_is_killed(
     stack: Stack, application: Application
 ) -> None:

@@ -122,15 +122,11 @@ async def come_up_and_back(count: int, *, load_seconds: float) -> tuple[Fleet, d
     return fleet, answers
 
 
-async def test_a_hundred_agents_come_up_and_are_back_after_a_cold_start_and_a_restart_of_redis() -> None:
-    fleet, answers = await come_up_and_back(100, load_seconds=3)
-    assert len(fleet.seconds) == 3
-    assert [each.failures for each in answers.values()] == [[]] * 4
-
-
 @pytest.mark.full
+@pytest.mark.timeout(900)
 async def test_a_thousand_agents_come_back_within_a_minute_and_callers_hardly_notice() -> None:
-    _, answers = await come_up_and_back(1_000, load_seconds=30)
+    fleet, answers = await come_up_and_back(1_000, load_seconds=30)
+    assert len(fleet.seconds) == 3
     for what, each in answers.items():
         assert each.failures == []
         print(f"{what}: p50 {each.percentile(0.5) * 1e3:.2f} ms, p99 {each.percentile(0.99) * 1e3:.2f} ms")
