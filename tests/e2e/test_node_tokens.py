@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -56,10 +57,18 @@ async def test_an_agent_takes_its_next_token_and_keeps_it(stack: Stack, applicat
         found = await application.node(REGION)
         return bool(found["eligible"] and found["health"] == "up")
 
+    started_at = datetime.now(UTC)
+
+    async def speaks_anew() -> bool:
+        found = (await application.node(REGION))["found"]
+        return found is not None and datetime.fromisoformat(found["examined_at"]) > started_at
+
     await stack.stop_part(f"{NODE}:agent")
     await stack.stop_part("api")
     await stack.start_part("api")
     await stack.start_part(NODE)
+    # Until then what is known of the node is what its last agent said.
+    await until(speaks_anew, within_seconds=30)
     await until(serves, within_seconds=30)
     assert identity(stack) == after
     await application.relay(await application.turn_server("udp", fixed_region=REGION))
