@@ -42,6 +42,8 @@ from controlplane.flows.webhook_target import Targets
 from controlplane.geoip import DEFAULT_DATABASE, Locator
 from controlplane.journal.shipping import Shipper, SinkUnavailableError
 from controlplane.journal.writer import JournalWriter
+from controlplane.main.fleet_reader import FleetReader
+from controlplane.main.signals import on_stop
 from controlplane.postgres_store.credentials import insert_credentials
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
@@ -55,9 +57,6 @@ from controlplane.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from controlplane.telemetry.tracing import Tracing
-
-from controlplane.main.fleet_reader import FleetReader
-from controlplane.main.signals import on_stop
 
 _KEEP_ALIVE_SECONDS = 75
 """uvicorn's 5 s would close the agents' connections between two heartbeats."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from controlplane.fleet.model import NodeRecord
-from controlplane.redis_store.connection import connect_redis
+from controlplane.redis_store.connection import available_or, connect_redis
 from controlplane.redis_store.keys import NODES, SEEN
 from controlplane.redis_store.records import RecordUnreadableError, decode_record, encode_record
 from controlplane.redis_store.stamped import StampedHash
@@ -56,22 +54,22 @@ class LiveState:
 
     async def put(self, records: Mapping[str, NodeRecord]) -> None:
         """Store the newest record of each node, received now. Raises LiveStateUnavailableError."""
-        with _available():
+        with available_or(LiveStateUnavailableError):
             await self._nodes.put([(node_id, encode_record(record)) for node_id, record in records.items()])
 
     async def forget(self, *node_ids: str) -> None:
         """Raises LiveStateUnavailableError."""
-        with _available():
+        with available_or(LiveStateUnavailableError):
             await self._nodes.forget(node_ids)
 
     async def silent_for(self, seconds: float) -> list[str]:
         """The ids of nodes that were not heard of for so long. Raises LiveStateUnavailableError."""
-        with _available():
+        with available_or(LiveStateUnavailableError):
             return await self._nodes.silent_for(seconds)
 
     async def changed_since(self, cursor: int) -> Changes:
         """What was received since the reading that gave `cursor`; 0 for everything. Raises LiveStateUnavailableError."""
-        with _available():
+        with available_or(LiveStateUnavailableError):
             now, changed = await self._nodes.changed_since(cursor)
         records, unreadable = [], 0
         for each in changed:
@@ -82,11 +80,3 @@ class LiveState:
                 continue
             records.append(SeenRecord(node_id=each.field, age_seconds=each.age_seconds, record=record))
         return Changes(cursor=now, records=records, unreadable=unreadable)
-
-
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise LiveStateUnavailableError(f"Redis: {error}") from error

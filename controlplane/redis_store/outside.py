@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from controlplane.fleet.model import Transport
 from controlplane.fleet.outside import ListenerSeen, Outside, PeersSeen, ProberPlace, Sight, Standing
-from controlplane.redis_store.connection import connect_redis
+from controlplane.redis_store.connection import available_or, connect_redis
 from controlplane.redis_store.keys import OUTSIDE, OUTSIDE_AT, OUTSIDE_TERM
 from controlplane.redis_store.stamped import PUT, StampedHash
 
@@ -113,18 +111,18 @@ class OutsideStore:
             values.append((_PLACE, _encode_place(place)))
         for first in range(0, len(values), _WRITTEN_AT_ONCE):
             flat = [part for value in values[first : first + _WRITTEN_AT_ONCE] for part in value]
-            with _available():
+            with available_or(OutsideUnavailableError):
                 if not await self._put(keys=[OUTSIDE, OUTSIDE_AT, OUTSIDE_TERM], args=[epoch, *flat]):
                     return False
         return True
 
     async def forget(self, node_ids: Sequence[str]) -> None:
-        with _available():
+        with available_or(OutsideUnavailableError):
             await self._seen.forget(node_ids)
 
     async def changed_since(self, cursor: int) -> OutsideChanges:
         """What was written since the reading that gave `cursor`; 0 for everything. What is damaged or newer is left out."""
-        with _available():
+        with available_or(OutsideUnavailableError):
             now, changed = await self._seen.changed_since(cursor)
         nodes: list[tuple[str, Outside, float]] = []
         place: tuple[ProberPlace, float] | None = None
@@ -137,14 +135,6 @@ class OutsideStore:
             except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
                 continue  # the next round replaces it
         return OutsideChanges(cursor=now, nodes=nodes, place=place)
-
-
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise OutsideUnavailableError(f"Redis: {error}") from error
 
 
 def _seconds(at: datetime | None) -> float | None:
