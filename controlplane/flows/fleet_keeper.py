@@ -20,8 +20,8 @@ REFRESH_SECONDS = 0.5
 """So what the others heard is known here a quarter of a second later on average, and what they did not hear, too."""
 _EARLY_REBUILD_SECONDS = 0.1
 """News that changes a node's health is acted on this soon, not at the next reading."""
-_WRITE_GATHER_SECONDS = 0.005
-"""Heartbeats of so many seconds share one write."""
+_WRITE_GATHER_SECONDS = 0.02
+"""Heartbeats of so many seconds share one write: far less than the others wait until they read it."""
 _RECORDS_AT_ONCE = 100
 _STRANGER_SECONDS = 30.0
 """No older than this is what this process knows of who is a node, when it removes others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from controlplane.redis_store.records import RecordUnreadableError, decode_recor
 from controlplane.redis_store.stamped import StampedHash
 
 _CONNECTIONS = 4
+_DECODED_AT_ONCE = 20
+"""Of 10,000 nodes there are 5,000 records a second, each 25 µs: requests get their turn in between."""
 
 
 class LiveStateUnavailableError(Exception):
@@ -33,6 +36,7 @@ class Changes:
     cursor: int
     """To be given to the next reading."""
     records: list[SeenRecord]
+    """Without those that this client itself put there since its last reading, as long as nobody replaced them."""
     unreadable: int
     """Records of a newer release or damaged ones, left out."""
 
@@ -43,6 +47,8 @@ class LiveState:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._nodes = StampedHash(client, values=NODES, times=SEEN)
+        self._own: dict[str, bytes] = {}
+        """What was put since the last reading."""
 
     @classmethod
     def connect(cls, url: str) -> LiveState:
@@ -54,8 +60,10 @@ class LiveState:
 
     async def put(self, records: Mapping[str, NodeRecord]) -> None:
         """Store the newest record of each node, received now. Raises LiveStateUnavailableError."""
+        blobs = {node_id: encode_record(record) for node_id, record in records.items()}
+        self._own |= blobs
         with available_or(LiveStateUnavailableError):
-            await self._nodes.put([(node_id, encode_record(record)) for node_id, record in records.items()])
+            await self._nodes.put(list(blobs.items()))
 
     async def forget(self, *node_ids: str) -> None:
         """Raises LiveStateUnavailableError."""
@@ -69,10 +77,14 @@ class LiveState:
 
     async def changed_since(self, cursor: int) -> Changes:
         """What was received since the reading that gave `cursor`; 0 for everything. Raises LiveStateUnavailableError."""
+        own, self._own = self._own, {}
         with available_or(LiveStateUnavailableError):
             now, changed = await self._nodes.changed_since(cursor)
         records, unreadable = [], 0
-        for each in changed:
+        others = [each for each in changed if own.get(each.field) != each.blob]
+        for number, each in enumerate(others, start=1):
+            if number % _DECODED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
                 record = decode_record(each.blob)
             except RecordUnreadableError:

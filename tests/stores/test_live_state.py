@@ -54,28 +54,41 @@ def _clock_moved(live: LiveState, cursor: int) -> Callable[[], Awaitable[bool]]:
     return moved
 
 
+async def test_a_client_does_not_read_back_what_it_put(redis_url: str) -> None:
+    one, other = LiveState.connect(redis_url), LiveState.connect(redis_url)
+    await one.put({"a": make_record(), "b": make_record()})
+    await other.put({"b": make_record(report=make_report(sequence=8)), "c": make_record()})
+    assert {each.node_id for each in (await one.changed_since(0)).records} == {"b", "c"}
+    assert {each.node_id for each in (await one.changed_since(0)).records} == {"a", "b", "c"}, "who asks for everything gets it"
+    await one.close()
+    await other.close()
+
+
 async def test_an_unreadable_record_is_left_out_and_counted(redis_url: str) -> None:
-    live = LiveState.connect(redis_url)
-    await live.put({"a": make_record(), "b": make_record()})
+    one, other = LiveState.connect(redis_url), LiveState.connect(redis_url)
+    await one.put({"a": make_record(), "b": make_record()})
     async with Redis.from_url(redis_url) as client:
         await client.hset(NODES, "a", b"from the future")
-    changes = await live.changed_since(0)
+    changes = await other.changed_since(0)
     assert ([each.node_id for each in changes.records], changes.unreadable) == (["b"], 1)
-    await live.close()
+    await one.close()
+    await other.close()
 
 
 async def test_a_cursor_of_another_redis_reads_everything(redis_url: str) -> None:
-    live = LiveState.connect(redis_url)
-    await live.put({"a": make_record()})
-    assert len((await live.changed_since(10**15)).records) == 1
-    await live.close()
+    one, other = LiveState.connect(redis_url), LiveState.connect(redis_url)
+    await one.put({"a": make_record()})
+    assert len((await other.changed_since(10**15)).records) == 1
+    await one.close()
+    await other.close()
 
 
 async def test_more_nodes_than_a_lua_stack_holds(redis_url: str) -> None:
-    live = LiveState.connect(redis_url)
-    await live.put({f"node-{n}": make_record() for n in range(2_000)})
-    assert len((await live.changed_since(0)).records) == 2_000
-    await live.close()
+    one, other = LiveState.connect(redis_url), LiveState.connect(redis_url)
+    await one.put({f"node-{n}": make_record() for n in range(2_000)})
+    assert len((await other.changed_since(0)).records) == 2_000
+    await one.close()
+    await other.close()
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
