@@ -6,10 +6,9 @@ from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from controlplane.fleet.conversion import Conversion, Counts, Rates
-from controlplane.redis_store.connection import connect_redis
+from controlplane.redis_store.connection import available_or, connect_redis
 from controlplane.redis_store.keys import CONVERSION
 
 STORED_VERSION = 1
@@ -50,18 +49,14 @@ class ConversionStore:
 
     async def put(self, conversion: Conversion) -> None:
         """Raises ConversionUnavailableError."""
-        try:
+        with available_or(ConversionUnavailableError):
             stored = _Stored(STORED_VERSION, conversion.at, conversion.fleet, conversion.projects, conversion.rates)
             await self._client.set(CONVERSION, _encoder.encode(stored))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise ConversionUnavailableError(f"Redis: {error}") from error
 
     async def get(self) -> Conversion | None:
         """None: nothing was learned yet, or what is there is damaged or of another release. Raises ConversionUnavailableError."""
-        try:
+        with available_or(ConversionUnavailableError):
             blob = cast("bytes | None", await self._client.get(CONVERSION))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise ConversionUnavailableError(f"Redis: {error}") from error
         try:
             stored = _decoder.decode(blob) if blob else None
         except (msgspec.MsgspecError, ValueError):

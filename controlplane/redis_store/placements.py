@@ -8,10 +8,9 @@ from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from controlplane.fleet.view import Placed
-from controlplane.redis_store.connection import connect_redis
+from controlplane.redis_store.connection import available_or, connect_redis
 from controlplane.redis_store.keys import PLACEMENTS
 
 KEPT_SECONDS = 16.0
@@ -92,10 +91,8 @@ class PlacementStream:
         """
         rows = [(each.node_id, each.report, each.bits_per_second, each.allocations, each.uses) for each in batch.placed]
         arguments: list[str | bytes] = [batch.replica, str(batch.number) if rows else "", _encoder.encode(rows), cursor]
-        try:
+        with available_or(PlacementsUnavailableError):
             answer = cast("list[bytes]", await self._exchange(keys=[PLACEMENTS], args=arguments))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise PlacementsUnavailableError(f"Redis: {error}") from error
         batches = []
         for replica, number, blob in zip(answer[1::3], answer[2::3], answer[3::3], strict=True):
             try:

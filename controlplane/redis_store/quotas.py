@@ -8,9 +8,8 @@ from uuid import UUID
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from controlplane.redis_store.connection import connect_redis
+from controlplane.redis_store.connection import available_or, connect_redis
 from controlplane.redis_store.keys import QUOTAS_REACHED
 
 EXPIRE_SECONDS = 15
@@ -40,15 +39,14 @@ class ReachedQuotas:
 
     async def put(self, project_ids: Iterable[UUID]) -> None:
         """Replace the set. Raises QuotasUnavailableError."""
-        try:
+        with available_or(QuotasUnavailableError):
             await self._client.set(QUOTAS_REACHED, _encoder.encode(list(project_ids)), ex=EXPIRE_SECONDS)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise QuotasUnavailableError(f"Redis: {error}") from error
 
     async def get(self) -> frozenset[UUID]:
         """The set; empty when nobody wrote it lately. Raises QuotasUnavailableError."""
-        try:
+        with available_or(QuotasUnavailableError):
             stored = cast("bytes | None", await self._client.get(QUOTAS_REACHED))
+        try:
             return frozenset(_decoder.decode(stored)) if stored else frozenset()
-        except (RedisError, OSError, TimeoutError, msgspec.MsgspecError) as error:
+        except msgspec.MsgspecError as error:
             raise QuotasUnavailableError(f"Redis: {error}") from error

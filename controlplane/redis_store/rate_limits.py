@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from controlplane.fleet.token_bucket import burst_of
-from controlplane.redis_store.connection import connect_redis
+from controlplane.redis_store.connection import available_or, connect_redis
 from controlplane.redis_store.keys import REPLICAS
 
 REPLICA_SECONDS = 5.0
@@ -98,16 +97,12 @@ class RateLimits:
         arguments: list[str | float] = [replica, int(REPLICA_SECONDS * 1000)]
         for ask in asks:
             arguments += (ask.limit, burst_of(ask.limit), ask.owed, ask.want)
-        try:
+        with available_or(RateLimitsUnavailableError):
             answer = cast("list[int | bytes]", await self._exchange(keys=[REPLICAS, *(ask.key for ask in asks)], args=arguments))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise RateLimitsUnavailableError(f"Redis: {error}") from error
         pairs = zip(answer[1::2], answer[2::2], strict=True)
         return int(answer[0]), [Grant(granted=int(granted), level=float(level)) for granted, level in pairs]
 
     async def leave(self, replica: str) -> None:
         """The replica ends. Raises RateLimitsUnavailableError."""
-        try:
+        with available_or(RateLimitsUnavailableError):
             await self._client.zrem(REPLICAS, replica)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise RateLimitsUnavailableError(f"Redis: {error}") from error
