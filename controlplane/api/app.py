@@ -18,7 +18,7 @@ from controlplane.api.allocations import list_allocations
 from controlplane.api.credential_records import list_credentials, show_credential
 from controlplane.api.edge import with_request_id
 from controlplane.api.error_pages import list_errors, show_error
-from controlplane.api.fleet import list_fleet_regions, list_nodes, overview, put_fleet_region, show_node
+from controlplane.api.fleet import list_fleet_regions, list_nodes, put_fleet_region, show_node
 from controlplane.api.fleet_export import export_fleet
 from controlplane.api.ice import make_ice_route
 from controlplane.api.join_tokens import create_join_token
@@ -28,6 +28,7 @@ from controlplane.api.node_probe import probe_node
 from controlplane.api.node_token import rotate_node_token
 from controlplane.api.openapi import routes as openapi
 from controlplane.api.openapi.document import document_of
+from controlplane.api.overview import overview
 from controlplane.api.probes import healthz, readyz
 from controlplane.api.problems import answer_problem
 from controlplane.api.regions import list_regions

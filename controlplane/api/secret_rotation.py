@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -43,7 +44,8 @@ from controlplane.wire.rotation_api import (
 )
 async def list_secrets(request: Request[Any, Any, Any]) -> Response[bytes]:
     services, query = services_of(request), read_query(request, SecretQuery)
-    page, next_cursor = page_of(nodes_by_name(services, query), limit=query.limit, key=lambda state: state.node.name)
+    found = list(islice(nodes_by_name(services, query), query.limit + 1))
+    page, next_cursor = page_of(found, limit=query.limit, key=lambda state: state.node.name)
     expiries = await version_expiries(services.database, [state.node.node_id for state in page])
     now = services.directory.database_now()
     items = [_view(state, expiries.get(state.node.node_id, {}), now) for state in page]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from controlplane.fleet.table import FleetTable
 from controlplane.flows.authenticate import Authenticator
 from controlplane.flows.denials import Denials
 from controlplane.flows.directory import Directory
@@ -50,9 +50,12 @@ class RateMeter:
 class LastOverview:
     """GET /fleet/overview as it was made last."""
 
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
     body: bytes = b""
-    table: FleetTable | None = None
-    """The view's table at that time: another one is other news."""
+    begun_at: float = float("-inf")
+    """Monotonic: when its making began."""
+    version: int = 0
+    """The directory's at that time: what an operator has changed is seen at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ ADVISORIES = (
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?")
 
 
+@lru_cache(maxsize=256)
 def advisories_of(version: str | None) -> tuple[Advisory, ...]:
     """The faults that a coturn of this version has. None for a version that cannot be read: nothing is known of it."""
     found = _VERSION.search(version or "")

@@ -7,7 +7,7 @@ clock that jumps, here or on a node, never makes a node older.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -284,14 +284,22 @@ class FleetView:
 
     def states(self, *, now: float) -> list[NodeState]:
         """Of every node, by id."""
+        return list(self.states_of(self.nodes.values(), now=now))
+
+    def states_of(self, nodes: Iterable[Node], *, now: float) -> Iterator[NodeState]:
+        """One after another, as they are now: the caller may stop early, or let others have their turn in between."""
         instant = self._instant(now)
-        return [self._state(node, instant) for node in self.nodes.values()]
+        for node in nodes:
+            yield self._state(node, instant)
 
     def _instant(self, now: float) -> _Instant:
         bits, allocations = self.columns.in_flight.totals(now=now, own_factor=self.own_factor)
         held_share = self.silence.held_share(now=now)
         return _Instant(
             now=now,
+            place_of=self.columns.place_of,
+            records=self.columns.records.copy(),
+            safe=self.columns.safe.copy(),
             interval_seconds=self.interval_seconds,
             received_at=self.columns.received_at.tolist(),
             held=(self.columns.release_order < held_share).tolist(),
@@ -302,8 +310,8 @@ class FleetView:
         )
 
     def _state(self, node: Node, instant: _Instant) -> NodeState:
-        place = self.columns.place_of.get(node.node_id)
-        record = None if place is None else self.columns.records[place]
+        place = instant.place_of.get(node.node_id)
+        record = None if place is None else instant.records[place]
         if place is None or record is None:
             verdict = derive_health(None, age_seconds=0.0, interval_seconds=instant.interval_seconds, policy=self.policy)
             return NodeState(
@@ -327,7 +335,7 @@ class FleetView:
             outside=outside if instant.outside_counts else None,
             policy=self.policy,
         )
-        safe = self.columns.safe[place]
+        safe = instant.safe[place]
         if safe is None:
             raise ValueError(f"Node {node.node_id} has a report and no capacity.")
         bits, allocations = instant.bits[place], instant.allocations[place]
@@ -351,6 +359,9 @@ class _Instant:
     """What all nodes' states at one instant are made from, by place: lists, whose elements cost a tenth of an array's."""
 
     now: float
+    place_of: Mapping[str, int]
+    records: list[NodeRecord | None]
+    safe: list[SafeCapacity | None]
     interval_seconds: float
     received_at: list[float]
     held: list[bool]

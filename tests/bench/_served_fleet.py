@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from controlplane.background import background
 from controlplane.fleet.model import NodeRecord
 from controlplane.redis_store.live_state import LiveState, LiveStateUnavailableError
 from tests.bench._big_fleet import make_nodes, make_regions, record_of
@@ -18,6 +19,7 @@ from tests.running_api import RunningApi, until
 
 OVERVIEW = "/api/v1/fleet/overview"
 _BEAT_SECONDS = 2.0
+_AT_ONCE = 10
 
 
 @asynccontextmanager
@@ -39,17 +41,16 @@ async def serving(api: RunningApi, *, regions: int, per_region: int, down: int) 
     live = LiveState.connect(api.environment["TURNFLEET_REDIS_URL"])
 
     async def beat() -> None:
-        sequence = 10
+        sequence, everybody = 10, list(records.items())
         while True:
             sequence += 1
-            with suppress(LiveStateUnavailableError):  # on a busy machine; the next one tells the same
-                await live.put(
-                    {key: replace(each, report=replace(each.report, sequence=sequence)) for key, each in records.items()}
-                )
-            await asyncio.sleep(_BEAT_SECONDS)
+            for first in range(0, len(everybody), _AT_ONCE):  # spread over the interval, as agents are
+                some = everybody[first : first + _AT_ONCE]
+                with suppress(LiveStateUnavailableError):  # on a busy machine; the next one tells the same
+                    await live.put({key: replace(each, report=replace(each.report, sequence=sequence)) for key, each in some})
+                await asyncio.sleep(_BEAT_SECONDS * len(some) / len(everybody))
 
-    beating = asyncio.create_task(beat())
-    try:
+    async with background([beat()]):
 
         async def all_known() -> bool:
             totals = (await api.client.get(OVERVIEW, headers=api.bearer("operator"))).json()["totals"]
@@ -59,10 +60,7 @@ async def serving(api: RunningApi, *, regions: int, per_region: int, down: int) 
 
         await until(all_known, what="the whole fleet is known")
         yield
-    finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
-        await live.close()
+    await live.close()
 
 
 def _record(number: int, down: bool) -> NodeRecord:
