@@ -28,6 +28,7 @@ from controlplane.postgres_store.events import FleetEvent, insert_events
 from controlplane.redis_store.outside import OutsideStore, OutsideUnavailableError
 from controlplane.telemetry.metrics import Metrics
 from controlplane.turn.forbidden import PeersTried
+from controlplane.turn.names import names
 
 MOST_AT_ONCE = 512
 """Nodes. A silent one takes DEADLINE_SECONDS: of 10,000 nodes, a tenth of them silent and tried every 7 s, some 430 are."""
@@ -90,6 +91,7 @@ class FleetProber:
         self.blame = Blame.OURS if self._place is not None and self._place.ours else Blame.NODE
         self._place_told = self._trusted = self._hastened = self._peers_asked = float("-inf")
         self._context: ssl.SSLContext | None = None
+        self._not_told = ""
         self._free = asyncio.Semaphore(MOST_AT_ONCE)
         self._loop: asyncio.Task[None] | None = None
 
@@ -181,7 +183,7 @@ class FleetProber:
         async with asyncio.timeout(_TURN_SECONDS):
             made = await self._prober.look(node, record, peers=peers, context=context, deadline_seconds=DEADLINE_SECONDS)
         at = datetime.now(UTC)
-        listeners = as_seen(made, node, trusting=context is not None)
+        listeners = as_seen(made, node, trusting=context is not None, names_answered=names.answered_lately())
         policy = self._keeper.view.policy
         after = advance(known, listeners, at=at, reports_well=reports_well, blame=self.blame, policy=policy)
         if isinstance(made.peers, PeersTried):
@@ -267,11 +269,11 @@ class FleetProber:
         batch, self._unwritten = self._unwritten, {}
         if batch or place is not None:
             try:
-                if not await self._store.put(batch, place=place, epoch=self._epoch):
-                    log.warning("outside_not_told", reason="A later term has written: this process leads no more.")
+                leads = await self._store.put(batch, place=place, epoch=self._epoch)
+                self._tell_failure("" if leads else "A later term has written: this process leads no more.")
             except OutsideUnavailableError as error:
                 self._unwritten = batch | self._unwritten
-                log.warning("outside_not_told", reason=str(error))
+                self._tell_failure(str(error))
             else:
                 self._place_told = now if place is not None else self._place_told
         events = list(islice(self._events, _TOLD_AT_ONCE))
@@ -280,6 +282,12 @@ class FleetProber:
             told = {id(event) for event in events}
             while self._events and id(self._events[0]) in told:  # some may have been pushed out meanwhile
                 self._events.popleft()
+
+    def _tell_failure(self, reason: str) -> None:
+        """Once each; empty: it goes well."""
+        if reason and reason != self._not_told:
+            log.warning("outside_not_told", reason=reason)
+        self._not_told = reason
 
     def _count(self, made: NodeProbed, seen: Outside, *, seconds: float) -> None:
         self._metrics.outside_probes.labels(seen.sight).inc()

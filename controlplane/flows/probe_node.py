@@ -19,7 +19,7 @@ from controlplane.fleet.ice_urls import turn_urls
 from controlplane.fleet.model import Node, NodeRecord
 from controlplane.flows.node_secrets import NodeSecrets
 from controlplane.turn.client import CredentialPair
-from controlplane.turn.failures import Failure
+from controlplane.turn.failures import OUR_OWN, Failure
 from controlplane.turn.forbidden import PeersTried, try_forbidden_peers
 from controlplane.turn.relaying import DEADLINE_SECONDS, probe_url
 from controlplane.turn.target import parse_url
@@ -56,6 +56,12 @@ class NodeProbed:
     def ok(self) -> bool:
         peers_good = self.peers is None or (isinstance(self.peers, PeersTried) and not self.peers.permitted)
         return bool(self.listeners) and all(each.ok for each in self.listeners) and peers_good
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether nothing but what may be this machine's own fault kept its listeners from relaying."""
+        failures = [each.failure for each in self.listeners if not each.ok]
+        return bool(failures) and all(failure in OUR_OWN for failure in failures)
 
     @property
     def as_expected(self) -> bool:

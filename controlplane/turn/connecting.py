@@ -9,6 +9,7 @@ import ssl
 from contextlib import suppress
 
 from controlplane.turn.client import TurnClient, TurnError
+from controlplane.turn.names import names
 from controlplane.turn.target import Target
 
 RELEASE_SECONDS = 0.5
@@ -20,13 +21,8 @@ _MOST_ADDRESSES = 4
 async def look_up(target: Target) -> list[str]:
     """Its addresses, those first that this machine reaches best. Raises socket.gaierror."""
     if _is_literal(target.address):
-        return [target.address]  # the system's resolver has a few threads for all, and some wait long for a name
-    kind = socket.SOCK_DGRAM if target.transport == "udp" else socket.SOCK_STREAM
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(target.address, target.port, type=kind)
-    except UnicodeError:
-        raise socket.gaierror(socket.EAI_NONAME, "no name can be so long, or hold such characters") from None
-    return [str(address[0]) for *_, address in found[:_MOST_ADDRESSES]]
+        return [target.address]
+    return (await names.look_up(target.address))[:_MOST_ADDRESSES]
 
 
 def _is_literal(text: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controlplane.turn.client import ConnectionGoneError, NoRelayAddressError, TurnError
+from controlplane.turn.names import NO_ANSWER
 from controlplane.wire.probe_api import RelayFailure
 
 Step = Literal["look up", "connect", "allocate", "bind", "echo"]
@@ -51,6 +52,9 @@ _NOT_SENT = {
 }
 """No route, no permission or no socket on this side."""
 
+OUR_OWN = frozenset({RelayFailure.NOT_SENT, RelayFailure.DNS_NO_ANSWER})
+"""They say nothing about the relay; the second, as long as no other name is answered either."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -72,6 +76,8 @@ def _kind_and_words(error: Exception, step: Step, deadline_seconds: float) -> tu
             return _CODES.get(code, (RelayFailure.OTHER_CODE, f"{code}: coturn refused to {step}"))
         case NoRelayAddressError():
             return RelayFailure.NO_RELAY_ADDRESS, "no relay address: the allocation has none"
+        case socket.gaierror(errno=number) if number in NO_ANSWER:
+            return RelayFailure.DNS_NO_ANSWER, f"DNS: no answer: {error.strerror}"
         case socket.gaierror():
             return RelayFailure.DNS, f"DNS: {error.strerror or 'the name has no address'}"
         case ssl.SSLCertVerificationError():
@@ -95,5 +101,5 @@ def _kind_and_words(error: Exception, step: Step, deadline_seconds: float) -> tu
 def _time_out(step: Step, deadline_seconds: float) -> tuple[RelayFailure, str]:
     within = f"within {deadline_seconds:g} s"
     if step == "look up":
-        return RelayFailure.DNS, f"DNS: no answer {within}"
+        return RelayFailure.DNS_NO_ANSWER, f"DNS: no answer {within}"
     return (RelayFailure.NO_ECHO, f"no echo {within}") if step == "echo" else (RelayFailure.NO_ANSWER, f"no answer {within}")

@@ -14,6 +14,8 @@ class RelayFailure(StrEnum):
     """What a listener failed with: the closed list."""
 
     DNS = "dns"
+    DNS_NO_ANSWER = "dns_no_answer"
+    """By the name servers of the one who tries: like `not_sent`, unless they answer for other names."""
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     NOT_SENT = "not_sent"
