@@ -64,6 +64,7 @@ class World:
     epoch: int = 0
     asked: list[str] = field(default_factory=list)
     least_in_service: int = 9
+    from_outside: bool = True
 
     async def sql(self, text: str, *values: Any) -> list[Any]:
         connection = await asyncpg.connect(self.url)
@@ -108,7 +109,9 @@ class World:
         self.beat()
         await DrainKeeper(self.database, self.keeper, self.directory, epoch=term).advance()
         self.beat()
-        await RollKeeper(self.database, self.keeper, self.directory, self.prober, epoch=term).advance()
+        await RollKeeper(
+            self.database, self.keeper, self.directory, self.prober, from_outside=self.from_outside, epoch=term
+        ).advance()
 
     async def later(self, seconds: float = 5.0) -> None:
         """As if that much time had passed."""

@@ -165,12 +165,12 @@ def _summary(roll: Roll) -> dict[str, Any]:
 
 
 def _view(services: Services, roll: Roll) -> RollView:
-    states = {
-        state.node.node_id: state for state in services.keeper.view.states(now=time.monotonic()) if state.node.region == roll.region
-    }
+    view, now = services.keeper.view, time.monotonic()
+    place = view.prober_place(now=now) if services.settings.outside_probe_seconds else None
+    states = {state.node.node_id: state for state in view.states(now=now) if state.node.region == roll.region}
     return RollView(
         **_summary(roll),
-        waits_for=waits_for(roll, states),
+        waits_for=waits_for(roll, states, place=place),
         steps=[
             RollNodeView(node_id=each.node_id, name=each.name, step=each.step.value, since_at=each.since_at, detail=each.detail)
             for each in roll.nodes

@@ -11,7 +11,8 @@ from controlplane.cli.command import Limit, Yes, command
 from controlplane.cli.exit_codes import FAILED
 from controlplane.cli.instants import Span
 from controlplane.cli.regions import region
-from controlplane.cli.session import Session, note
+from controlplane.cli.session import Session, emit, note
+from controlplane.cli.watch import AWAY, Away
 from controlplane.cli.words import clean
 from controlplane.client.call import Call
 from controlplane.client.fleet import Fleet
@@ -81,18 +82,28 @@ def _do(run: Session, asked: Call[RollView], *, wait: bool) -> None:
     if not wait:
         run.one(asked, show=_began)
         return
-    found = run.client.driver.run(asked)
+    answer = run.client.driver.answer(asked)
+    found = asked.read(answer)
     if not run.as_json:
         _began(found)
     said: dict[str, str] = {}
+    away = Away()
     while found.state == "running":
         if not run.as_json:
             _tell(found, said)
         time.sleep(_LOOK_SECONDS)
-        found = run.client.driver.run(Fleet.show_roll(found.roll_id))
-    if not run.as_json:
+        try:
+            answer = run.client.driver.answer(Fleet.show_roll(found.roll_id))
+            found = asked.read(answer)
+            away.answered()
+        except AWAY as error:  # the roll goes on without it
+            note(away.said(error))
+    if run.as_json:
+        emit(answer.body)
+    else:
         _tell(found, said)
-    if run.one(Fleet.show_roll(found.roll_id), show=_ended).state != "finished":
+        _ended(found)
+    if found.state != "finished":
         raise typer.Exit(FAILED)
 
 

@@ -16,7 +16,7 @@ from controlplane.cli.words import clean, say_instant
 from controlplane.client.errors import ConnectionFailedError, RateLimitedError, TurnfleetError, UnavailableError
 
 PERIOD_SECONDS = 2.0
-_AWAY = (ConnectionFailedError, UnavailableError, RateLimitedError)
+AWAY = (ConnectionFailedError, UnavailableError, RateLimitedError)
 """What a restart of the API looks like from here."""
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it again every 2 seconds, until Ctrl-C.")]
@@ -38,12 +38,12 @@ def show(run: Session, draw: Callable[[], object], *, watch: bool) -> None:
 
 
 def _again(draw: Callable[[], object]) -> None:
-    away = _Away()
+    away = Away()
     while True:
         try:
             draw()
             away.answered()
-        except _AWAY as error:
+        except AWAY as error:
             typer.echo(away.said(error), err=True)
         sys.stdout.flush()  # somebody waits for it, also behind a pipe
         time.sleep(PERIOD_SECONDS)
@@ -54,7 +54,7 @@ def _in_place(draw: Callable[[], object]) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    away, shown = _Away(), Group(Text("Asking …"))
+    away, shown = Away(), Group(Text("Asking …"))
     with Live(shown, console=Console(highlight=False), auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             try:
@@ -63,12 +63,12 @@ def _in_place(draw: Callable[[], object]) -> None:
                 shown = Group(*drawn)
                 away.answered()
                 live.update(shown, refresh=True)
-            except _AWAY as error:
+            except AWAY as error:
                 live.update(Group(Text(away.said(error), style="bold red"), shown), refresh=True)
             time.sleep(PERIOD_SECONDS)
 
 
-class _Away:
+class Away:
     """Since when nobody answers."""
 
     def __init__(self) -> None:

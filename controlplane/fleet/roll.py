@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
+from controlplane.fleet.outside import ProberPlace
 from controlplane.fleet.view import NodeState
 
 DRAIN_SLACK = timedelta(seconds=60)
@@ -26,6 +27,10 @@ WAIT_AT_MOST = timedelta(minutes=10)
 FULL_UTILISATION = 1.0
 """Of what refusing is decided by: a node this full cannot take what another one leaves."""
 
+_PLACE_AT_FAULT = (
+    "Most of the fleet fails from outside, which is taken for a fault of the network of the host that runs the jobs: "
+    "a restarted relay could not be tried from there."
+)
 _SILENT = {HealthReason.LEASE_EXPIRED, HealthReason.NEVER_REPORTED, HealthReason.GOODBYE}
 
 
@@ -119,8 +124,11 @@ class End:
     because: str = ""
 
 
-def next_moves(roll: Roll, states: Mapping[str, NodeState], *, now: datetime) -> list[Move | End]:
-    """`states` are of all nodes of the region, by id. A node that failed lets the others that are under way come to their end."""
+def next_moves(roll: Roll, states: Mapping[str, NodeState], *, now: datetime, place: ProberPlace | None = None) -> list[Move | End]:
+    """`states` are of all nodes of the region, by id. A node that failed lets the others that are under way come to their end.
+
+    `place`: how the place fares that nodes are tried from; None: they are not, or not lately.
+    """
     under_way = [each for each in roll.nodes if each.step in UNDER_WAY]
     moves: list[Move | End] = [
         move for each in under_way if (move := _go_on(roll, each, states.get(each.node_id), now)) is not None
@@ -131,19 +139,26 @@ def next_moves(roll: Roll, states: Mapping[str, NodeState], *, now: datetime) ->
     waiting = [each for each in roll.nodes if each.step is RollStep.WAITING]
     if not waiting and not under_way:
         return [End(state=RollState.FINISHED)]
-    begun = list(_begin(roll, waiting, states))
+    begun = [] if _cannot_be_tried(place) else list(_begin(roll, waiting, states))
     if waiting and not under_way and not begun and now >= _stuck_since(roll) + WAIT_AT_MOST:
         return [
-            End(state=RollState.STOPPED, because=f"It waited for {WAIT_AT_MOST.seconds // 60} minutes. {waits_for(roll, states)}")
+            End(
+                state=RollState.STOPPED,
+                because=f"It waited for {WAIT_AT_MOST.seconds // 60} minutes. {waits_for(roll, states, place=place)}",
+            )
         ]
     return [*moves, *begun]
 
 
-def waits_for(roll: Roll, states: Mapping[str, NodeState]) -> str:
+def waits_for(roll: Roll, states: Mapping[str, NodeState], *, place: ProberPlace | None = None) -> str:
     """Why nothing is under way, in words; empty: that is not so, or nothing should be."""
     waiting = [each for each in roll.nodes if each.step is RollStep.WAITING]
     busy = any(each.step in UNDER_WAY for each in roll.nodes)
-    if roll.state is not RollState.RUNNING or not waiting or busy or any(_begin(roll, waiting, states)):
+    if roll.state is not RollState.RUNNING or not waiting or busy:
+        return ""
+    if _cannot_be_tried(place):
+        return _PLACE_AT_FAULT
+    if any(_begin(roll, waiting, states)):
         return ""
     out = [f"{states[each].node.name} ({_why_out(states[each])})" for each in _out_of_service(states)]
     if len(out) >= roll.max_unavailable:
@@ -152,10 +167,19 @@ def waits_for(roll: Roll, states: Mapping[str, NodeState]) -> str:
     return f"These do not report, so that nobody is there to restart anything: {_some(silent)}." if silent else ""
 
 
-def not_relaying(node: RollNode, words: str, *, now: datetime) -> Move | None:
-    """After it was tried from outside in vain: once more, or not any more."""
-    if now < node.since_at + VERIFY_WITHIN:
+def _cannot_be_tried(place: ProberPlace | None) -> bool:
+    """Then a restarted relay would be taken for one that does not relay."""
+    return place is not None and place.ours
+
+
+def not_relaying(node: RollNode, words: str, *, tells_nothing: bool, now: datetime) -> Move | None:
+    """After it was tried from outside in vain: once more, or not any more. `tells_nothing`: by the fault of who tried it."""
+    if now < node.since_at + VERIFY_WITHIN + (WAIT_AT_MOST if tells_nothing else timedelta()):
         return None
+    if tells_nothing:
+        return Move(
+            node=node, to=RollStep.FAILED, detail=f"It was restarted, and could not be tried: {clean(words)}. It is left cordoned."
+        )
     return Move(node=node, to=RollStep.FAILED, detail=f"It was restarted, and does not relay: {clean(words)}. It is left cordoned.")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from controlplane.fleet.outside import ProberPlace
 from controlplane.fleet.roll import End, Move, Roll, RollState, RollStep, next_moves, not_relaying
 from controlplane.fleet.view import NodeState, nodes_by_region
 from controlplane.flows.directory import Directory
@@ -32,13 +33,21 @@ class RollKeeper:
     """Remembers only when it tried a relay last: all else is in PostgreSQL. One per term."""
 
     def __init__(
-        self, database: Database, keeper: FleetKeeper, directory: Directory, prober: NodeProber | None, *, epoch: int
+        self,
+        database: Database,
+        keeper: FleetKeeper,
+        directory: Directory,
+        prober: NodeProber | None,
+        *,
+        from_outside: bool,
+        epoch: int,
     ) -> None:
-        """`prober`: None when there is no master key to sign with."""
+        """`prober`: None without a master key to sign with. Not `from_outside`: what agents say of their own relays is enough."""
         self._database = database
         self._keeper = keeper
         self._directory = directory
         self._prober = prober
+        self._from_outside = from_outside
         self._epoch = epoch
         self._tried_at: dict[tuple[str, str], float] = {}
 
@@ -58,27 +67,31 @@ class RollKeeper:
                 raise each
 
     async def _go_on(self, roll: Roll, of_region: Sequence[NodeState]) -> None:
-        if self._prober is None:
+        if self._from_outside and self._prober is None:
             await self._end(roll, End(state=RollState.STOPPED, because=_NO_KEY))
             return
         states = {state.node.node_id: state for state in of_region}
-        moves = next_moves(roll, states, now=self._directory.database_now())
+        place = self._keeper.view.prober_place(now=time.monotonic()) if self._from_outside else None
+        moves = next_moves(roll, states, now=self._directory.database_now(), place=place)
         # One after another: each locks the roll. Only relays are tried side by side, and last, for that takes seconds.
         for move in moves:
             if isinstance(move, End):
                 await self._end(roll, move)
-            elif move.to is not RollStep.RETURNING:
+            elif not self._is_to_be_tried(move):
                 await self._take(roll, move)
-        restarted = [move for move in moves if isinstance(move, Move) and move.to is RollStep.RETURNING]
-        for tried in await asyncio.gather(*(self._tried(roll, move, states[move.node.node_id]) for move in restarted)):
+        restarted = [move for move in moves if isinstance(move, Move) and self._is_to_be_tried(move)]
+        for tried in await asyncio.gather(*(self._tried(roll, move, states[move.node.node_id], place) for move in restarted)):
             if tried is not None:
                 await self._take(roll, tried)
+
+    def _is_to_be_tried(self, move: Move) -> bool:
+        return self._from_outside and move.to is RollStep.RETURNING
 
     async def _take(self, roll: Roll, move: Move) -> None:
         if await take_move(self._database, roll, move, epoch=self._epoch):
             log.info("roll_step", region=roll.region, node=move.node.name, step=move.to, detail=move.detail)
 
-    async def _tried(self, roll: Roll, move: Move, state: NodeState) -> Move | None:
+    async def _tried(self, roll: Roll, move: Move, state: NodeState, place: ProberPlace | None) -> Move | None:
         """The move when the node relays from here; a failure when it does not in time; None: not yet."""
         key, now = (roll.roll_id, move.node.node_id), time.monotonic()
         if self._prober is None or now - self._tried_at.get(key, -_TRY_AGAIN_SECONDS) < _TRY_AGAIN_SECONDS:
@@ -91,8 +104,9 @@ class RollKeeper:
         if probed.ok:
             return move
         words = _words(probed)
+        tells_nothing = probed.tells_nothing or (place is not None and place.ours)
         log.warning("roll_node_does_not_relay", region=roll.region, node=move.node.name, reason=words)
-        return not_relaying(move.node, words, now=self._directory.database_now())
+        return not_relaying(move.node, words, tells_nothing=tells_nothing, now=self._directory.database_now())
 
     async def _end(self, roll: Roll, end: End) -> None:
         if await end_roll(self._database, roll, end, epoch=self._epoch):

@@ -101,7 +101,9 @@ async def run_jobs(settings: Settings) -> None:
                 revocations=revocations,
                 drains=DrainKeeper(database, keeper, directory, epoch=epoch),
                 rotator=SecretRotator(database, keeper, directory, every=_every(settings.secret_rotation_days), epoch=epoch),
-                rolls=RollKeeper(database, keeper, directory, prober, epoch=epoch),
+                rolls=RollKeeper(
+                    database, keeper, directory, prober, from_outside=bool(settings.outside_probe_seconds), epoch=epoch
+                ),
                 outside=outside,
                 tokens=TokenAger(database, directory, every=_every(settings.node_token_days), epoch=epoch),
                 history=HistoryKeeper(history_database, keeper, directory, epoch=epoch),

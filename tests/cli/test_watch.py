@@ -106,11 +106,20 @@ async def test_it_is_watched_through_a_restart_until_ctrl_c(
         await until(lambda: _is_critical(operator), what="its one node never reported: nobody is served there")
         region = await operator("region", "show", "eu-central", COLUMNS="80")
         assert (region.status, "eu-7" in region.out, "critical" in region.out) == (0, True, True)
-        async with watching(operator.environment, *arguments, terminal=terminal) as command:
+        async with (
+            watching(operator.environment, *arguments, terminal=terminal) as command,
+            watching(operator.environment, "region", "roll", "eu-central", "--yes", terminal=False) as rolling,
+        ):
             await command.wrote(lambda text: text.count(seen) >= 2)
+            await rolling.wrote(lambda text: "may be out of service" in text)
             await api.kill()
             await command.wrote(lambda text: "Not reachable since" in text)
+            await rolling.wrote(lambda text: "Not reachable since" in text)
             await api.start()
+            (line,) = (await operator("region", "rolls", "--json")).json_lines()
+            assert (await operator("region", "roll-stop", line["roll_id"])).status == 0
+            await rolling.wrote(lambda text: "the roll is stopped" in text)
+            assert await asyncio.wait_for(rolling.process.wait(), 20) == 1
             gone = command.written.rindex("Not reachable since")
             await command.wrote(lambda text: text.rindex(seen) > max(gone, text.rindex("Not reachable since")))
             assert await command.end() == 0

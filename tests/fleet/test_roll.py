@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.fleet.model import CoturnState, Drain, Intent, NodeRecord
+from controlplane.fleet.outside import ProberPlace
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.roll import (
     DRAIN_SLACK,
@@ -285,12 +286,30 @@ def test_it_stops_when_it_could_do_nothing_for_long() -> None:
     assert next_moves(roll(a=DRAINING), states(ours("a", Intent.DRAINING)), now=AT + WAIT_AT_MOST) == []
 
 
+def test_nobody_is_begun_while_restarted_relays_could_not_be_tried() -> None:
+    at_fault = ProberPlace(ours=True, since=AT, failing=2, tried=3)
+    assert next_moves(roll(), states(), now=AT, place=at_fault) == []
+    assert waits_for(roll(), states(), place=at_fault).startswith("Most of the fleet fails from outside")
+    assert waits_for(roll(), states(), place=replace(at_fault, ours=False)) == ""
+    verifying = states(ours("a", Intent.CORDONED))
+    (move,) = next_moves(roll(a=VERIFYING), verifying, now=AT, place=at_fault)
+    assert isinstance(move, Move), "who is under way goes on"
+    (end,) = next_moves(roll(), states(), now=AT + WAIT_AT_MOST, place=at_fault)
+    assert isinstance(end, End)
+    assert end.because.startswith("It waited for 10 minutes. Most of the fleet fails from outside")
+
+
 def test_a_relay_that_does_not_relay_is_tried_until_its_time_is_up() -> None:
     node = RollNode(node_id="a", name="a", step=VERIFYING, since_at=AT)
-    assert not_relaying(node, "refused", now=AT + VERIFY_WITHIN - timedelta(seconds=1)) is None
-    move = not_relaying(node, "nothing listens.\x1b", now=AT + VERIFY_WITHIN)
+    assert not_relaying(node, "refused", tells_nothing=False, now=AT + VERIFY_WITHIN - timedelta(seconds=1)) is None
+    move = not_relaying(node, "nothing listens.\x1b", tells_nothing=False, now=AT + VERIFY_WITHIN)
     assert move is not None
     assert (move.to, move.detail) == (FAILED, "It was restarted, and does not relay: nothing listens.\ufffd. It is left cordoned.")
+    long = VERIFY_WITHIN + WAIT_AT_MOST
+    assert not_relaying(node, "no answer", tells_nothing=True, now=AT + long - timedelta(seconds=1)) is None
+    late = not_relaying(node, "no answer", tells_nothing=True, now=AT + long)
+    assert late is not None
+    assert (late.to, late.detail) == (FAILED, "It was restarted, and could not be tried: no answer. It is left cordoned.")
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from uuid import UUID
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from controlplane.fleet.intent import Change
+from controlplane.fleet.outside import ProberPlace
 from controlplane.fleet.roll import RollState
 from controlplane.postgres_store.errors import ConflictError
 from controlplane.postgres_store.intents import forget_node
@@ -104,6 +106,25 @@ async def test_a_relay_that_does_not_relay_from_outside_gets_no_clients(world: W
     await resume_roll(world.database, UUID(roll.roll_id), reason="", actor=ACTOR)
     await world.until(roll, "finished")
     assert await world.intents() == {"a": "active", "b": "active"}
+
+
+async def test_while_the_place_is_at_fault_a_relay_is_not_condemned(world: World) -> None:
+    good, world.agents["a"].port = world.agents["a"].port, free_port()
+    roll = await world.start()
+    await world.until(roll, "a:verifying")
+    world.keeper.view.prober = (ProberPlace(ours=True, since=None, failing=2, tried=2), time.monotonic())
+    await world.later(120)
+    await world.tick()
+    assert await world.steps(roll) == "a:verifying b:waiting"
+    world.keeper.view.prober, world.agents["a"].port = None, good
+    await world.until(roll, "finished")
+
+
+async def test_where_relays_are_not_tried_from_outside_the_agents_own_probes_are_enough(world: World) -> None:
+    world.from_outside, world.prober = False, None
+    world.agents["a"].port = free_port()
+    ended = await world.until(await world.start(), "finished")
+    assert ([each.step for each in ended.nodes], world.asked) == (["done", "done"], ["a", "b"])
 
 
 @pytest.mark.parametrize(
