@@ -14,12 +14,13 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from controlplane.flows.master_keys import MasterKeys
-from controlplane.flows.webhook_secrets import SecretSealedError, WebhookSecrets
+from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.errors import DatabaseUnavailableError
 from controlplane.postgres_store.master_keys import announce_keys, leave_keys, seal_webhooks_again
 
 _PERIOD_SECONDS = 5.0
+_BEFORE_ALL = UUID(int=0)
 
 log = structlog.get_logger()
 
@@ -66,18 +67,26 @@ class WebhookSealer:
         self._keys = keys
         self._secrets = secrets
         self._epoch = epoch
+        self._unopened = 0
 
     async def seal(self) -> None:
         """Raises DatabaseUnavailableError."""
         if self._keys is None or self._secrets is None:
             return
-        key_id = self._keys.in_use
-        try:
-            sealed = await seal_webhooks_again(
-                self._database, self._secrets.seal_again, key_id=key_id, known=self._keys.known, epoch=self._epoch
+        sealed = unopened = 0
+        after: UUID | None = _BEFORE_ALL
+        while after is not None:
+            some = await seal_webhooks_again(
+                self._database,
+                self._secrets.seal_again,
+                key_id=self._keys.in_use,
+                known=self._keys.known,
+                after=after,
+                epoch=self._epoch,
             )
-        except SecretSealedError as error:
-            log.warning("webhooks_not_sealed_again", reason=str(error))
-            return
+            sealed, unopened, after = sealed + some.webhooks, unopened + some.unopened, some.next_after
         if sealed:
-            log.info("webhooks_sealed_again", key=key_id, count=sealed)
+            log.info("webhooks_sealed_again", key=self._keys.in_use, count=sealed)
+        if unopened and unopened != self._unopened:
+            log.warning("webhooks_not_sealed_again", count=unopened, reason="A secret of theirs does not open: rotate it.")
+        self._unopened = unopened

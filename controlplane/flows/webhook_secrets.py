@@ -42,9 +42,12 @@ class WebhookSecrets:
         secret = secrets.token_bytes(_SECRET_BYTES)
         return Redacted("whsec_" + base64.b64encode(secret).decode("ascii")), self._seal(secret, webhook_id)
 
-    def seal_again(self, sealed: bytes, webhook_id: UUID) -> bytes:
-        """The same secret under the master key in use. Raises SecretSealedError."""
-        return self._seal(self._open(sealed, webhook_id), webhook_id)
+    def seal_again(self, sealed: bytes, webhook_id: UUID) -> bytes | None:
+        """The same secret under the master key in use. None: it does not open."""
+        try:
+            return self._seal(self._open(sealed, webhook_id), webhook_id)
+        except SecretSealedError:
+            return None
 
     def sign(self, webhook: Webhook, *, event_id: UUID, sent_at: datetime, body: str) -> dict[str, str]:
         """The headers of one attempt, signed with the secret and, after a rotation, with the one before it too.

@@ -41,14 +41,15 @@ async def announce_keys(database: Database, process_id: UUID, *, current: str, k
             await queries.name_key(connection, key=in_use)
         if in_use == current or not await queries.use_key(connection, key=current, so_far=in_use, seconds=HOLDER_SECONDS):
             return in_use
-        await _leave_key(connection, in_use)
+        await _change_key(connection, was=in_use, became=current)
         return current
 
 
-async def _leave_key(connection: Any, key_id: str) -> None:
-    """What came from it is known by it, and what could be made with it is to be replaced."""
-    await queries.name_key(connection, key=key_id)
+async def _change_key(connection: Any, *, was: str, became: str) -> None:
+    """What came from the one before is known by it, and what could be made with it is to be replaced."""
+    await queries.name_key(connection, key=was)
     await queries.want_other_node_tokens(connection)
+    await queries.tell_key_change(connection, was=was, became=became)
 
 
 async def key_in_use(database: Database) -> str | None:
@@ -73,7 +74,7 @@ async def use_key_regardless(database: Database, key_id: str) -> bool:
             return False
         await queries.use_key_regardless(connection, key=key_id)
         if in_use is not None:
-            await _leave_key(connection, in_use)
+            await _change_key(connection, was=in_use, became=key_id)
         return True
 
 
@@ -84,24 +85,46 @@ async def master_key_status(database: Database) -> MasterKeyStatus | None:
     return None if row is None else MasterKeyStatus(**dict(row))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """What came of sealing some webhooks' secrets again."""
+
+    webhooks: int
+    unopened: int
+    """Webhooks with a secret that does not open: it stays as it is."""
+    next_after: UUID | None
+    """Where to go on; None: these were the last."""
+
+
 async def seal_webhooks_again(
-    database: Database, seal_again: Callable[[bytes, UUID], bytes], *, key_id: str, known: Iterable[str], epoch: int
-) -> int:
-    """Those that are sealed with another of the known keys, some at a time; how many. Raises DatabaseUnavailableError."""
-    sealed = 0
+    database: Database,
+    seal_again: Callable[[bytes, UUID], bytes | None],
+    *,
+    key_id: str,
+    known: Iterable[str],
+    after: UUID,
+    epoch: int,
+) -> Sealed:
+    """Secrets that are sealed with another of the known keys, of some webhooks after an id.
+
+    `seal_again` answers None for what does not open. Raises DatabaseUnavailableError.
+    """
+    others = sorted(set(known) - {key_id})
+    sealed = unopened = 0
     async with database.transaction() as connection:
         if not await queries.hold_epoch(connection, epoch=epoch):
-            return 0
-        found = queries.webhooks_sealed_otherwise(connection, key=key_id, known=sorted(known), most=_SEALED_AT_ONCE)
-        for row in [each async for each in found]:
-            old = row["sealed_old_secret"]
-            await queries.seal_webhook_again(
-                connection,
-                id=row["id"],
-                before=row["sealed_secret"],
-                before_old=old,
-                sealed=seal_again(row["sealed_secret"], row["id"]),
-                sealed_old=None if old is None else seal_again(old, row["id"]),
-            )
-            sealed += 1
-    return sealed
+            return Sealed(webhooks=0, unopened=0, next_after=None)
+        found = [
+            row async for row in queries.webhooks_sealed_otherwise(connection, others=others, after=after, most=_SEALED_AT_ONCE)
+        ]
+        for row in found:
+            before = row["sealed_secret"], row["sealed_old_secret"]
+            fresh = [seal_again(each, row["id"]) if each is not None and each[:4].hex() in others else each for each in before]
+            unopened += any(new is None and each is not None for new, each in zip(fresh, before, strict=True))
+            secret, old = (each if new is None else new for new, each in zip(fresh, before, strict=True))
+            if (secret, old) != before:
+                await queries.seal_webhook_again(
+                    connection, id=row["id"], before=before[0], before_old=before[1], sealed=secret, sealed_old=old
+                )
+                sealed += 1
+    return Sealed(webhooks=sealed, unopened=unopened, next_after=found[-1]["id"] if len(found) == _SEALED_AT_ONCE else None)

@@ -58,6 +58,9 @@ async def test_another_key_is_used_when_all_have_it_in_whichever_order(database:
         assert await connection.fetchval("SELECT under_active_key('{1:old}', 5)") == ["1:old", "5:new"]
     assert await said(database, A, "old") == "new", "a process that was forgotten changes nothing"
     assert await said(database, A, "old", "new") == "new"
+    async with database.connection() as connection:
+        told = await connection.fetch("SELECT kind, was, became FROM fleet_events")
+    assert [tuple(row) for row in told] == [("fleet.master_key", "old", "new")]
     assert await said(database, B, "old", "new") == "old", "back again, when all want it"
 
 

@@ -29,6 +29,10 @@ INSERT INTO master_keys (key_id) VALUES (:key);
 -- Those that were derived from the key before: whoever has it could make them.
 UPDATE nodes SET token_wanted_at = now() WHERE token_generation > 0 AND token_wanted_at IS NULL;
 
+-- name: tell_key_change!
+INSERT INTO fleet_events (happened_at, kind, was, became, reason, detail)
+VALUES (now(), 'fleet.master_key', :was, :became, '', 'What is made from now on comes from the new one.');
+
 -- name: name_key!
 -- Of nodes that a process joined which knew no keys yet.
 UPDATE nodes SET secret_keys = ARRAY['1:' || :key] WHERE secret_keys = '{}';
@@ -42,10 +46,11 @@ SELECT key_id, adopted_at,
 FROM master_keys ORDER BY number DESC LIMIT 1;
 
 -- name: webhooks_sealed_otherwise
--- With one of these keys, and not with the one in use.
+-- With one of these keys, and not with the one in use; those after an id.
 SELECT id, sealed_secret, sealed_old_secret FROM webhooks
-WHERE encode(substr(sealed_secret, 1, 4), 'hex') = ANY(:known::text[]) AND encode(substr(sealed_secret, 1, 4), 'hex') <> :key
-    OR encode(substr(sealed_old_secret, 1, 4), 'hex') = ANY(:known::text[]) AND encode(substr(sealed_old_secret, 1, 4), 'hex') <> :key
+WHERE id > :after AND (
+    encode(substr(sealed_secret, 1, 4), 'hex') = ANY(:others::text[])
+    OR encode(substr(sealed_old_secret, 1, 4), 'hex') = ANY(:others::text[]))
 ORDER BY id LIMIT :most;
 
 -- name: seal_webhook_again!
