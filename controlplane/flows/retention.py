@@ -26,6 +26,7 @@ from controlplane.postgres_store.retention import (
     delete_join_tokens,
     delete_late_records,
     delete_node_expiries,
+    delete_rolls,
     delete_subjects,
     delete_usage,
     drop_oldest_partition,
@@ -93,7 +94,8 @@ class Retention:
         await self._delete(partial(delete_usage, self._database, "hour", records_from, limit=_ROWS))
         await self._delete(partial(delete_usage, self._database, "day", usage_from, limit=_ROWS))
         await self._delete(partial(delete_audit, self._database, today - self._kept.audit, limit=_ROWS))
-        await self._delete(partial(delete_events, self._database, today - self._kept.events, limit=_ROWS))
+        for delete in (delete_events, delete_rolls):
+            await self._delete(partial(delete, self._database, today - self._kept.events, limit=_ROWS))
         for delete in (delete_node_expiries, delete_join_tokens):
             await self._delete(partial(delete, self._database, today - _SPENT, limit=_ROWS))
         await self._forget_addresses(datetime.now(UTC) - self._kept.client_addresses)

@@ -78,6 +78,18 @@ async def delete_join_tokens(database: Database, before_at: datetime, *, limit: 
     return await _count(database, queries.delete_join_tokens, before_at=before_at, limit=limit)
 
 
+async def delete_rolls(database: Database, before_at: datetime, *, limit: int) -> int:
+    """Those that ended before, but each region's last one.
+
+    A statement that deletes none would have every replica read the directory anew all the same.
+    """
+    async with database.transaction() as connection:
+        old = [row["id"] async for row in queries.old_rolls(connection, before_at=before_at, limit=limit)]
+        if old:
+            await queries.delete_rolls(connection, ids=old)
+    return len(old)
+
+
 async def blocks_of(database: Database, table: str) -> int:
     return await _count(database, queries.blocks_of, name=table)
 

@@ -212,6 +212,26 @@ async def test_events_are_forgotten_but_what_each_was_last_told_to_be(records: R
     await database.close()
 
 
+async def test_rolls_are_forgotten_but_the_last_of_each_region(records: Records) -> None:
+    await records.connection.execute(
+        "INSERT INTO regions (slug, name, city, country, latitude, longitude)"
+        " SELECT slug, 'E', 'C', 'DE', 0, 0 FROM unnest('{eu,us}'::text[]) AS slug"
+    )
+    for number, (region, state, ended_days_ago) in enumerate(
+        [("eu", "stopped", 60), ("eu", "finished", 32), ("eu", "finished", 29), ("eu", "running", None), ("us", "stopped", 60)]
+    ):
+        await records.connection.execute(
+            "INSERT INTO rolls (id, region, state, reason, max_unavailable, deadline_seconds, force, started_by, ended_at)"
+            " VALUES ($1, $2, $3, '', 1, 60, true, 't', now() - make_interval(days => $4))",
+            UUID(int=number), region, state, ended_days_ago,
+        )  # fmt: skip
+    await run(records)
+    assert [row["id"].int for row in await records.connection.fetch("SELECT id FROM rolls ORDER BY id")] == [2, 3, 4]
+    version = await records.connection.fetchval("SELECT version FROM directory_version")
+    await run(records)
+    assert await records.connection.fetchval("SELECT version FROM directory_version") == version, "nothing to read anew"
+
+
 async def test_it_runs_beside_the_making_of_partitions(records: Records) -> None:
     database = PatientDatabase(records.url)
     await ensure_partitions(database, days=9)

@@ -60,3 +60,12 @@ WITH gone AS (
 WITH gone AS (
     DELETE FROM join_tokens WHERE id = ANY(ARRAY(SELECT id FROM join_tokens WHERE expires_at < :before_at LIMIT :limit)) RETURNING 1
 ) SELECT count(*) FROM gone;
+
+-- name: old_rolls
+-- Those that have ended; each region's last one stays.
+SELECT r.id FROM rolls r WHERE r.state <> 'running' AND r.ended_at < :before_at
+    AND EXISTS (SELECT FROM rolls l WHERE l.region = r.region AND l.id > r.id)
+LIMIT :limit;
+
+-- name: delete_rolls!
+DELETE FROM rolls WHERE id = ANY(:ids::uuid[]);
