@@ -111,7 +111,7 @@ def readiness(seen: Readiness | None) -> list[Finding]:
 
 def regions(seen: Sequence[FleetRegionView]) -> list[Finding]:
     if not seen:
-        return [wrong("regions", "There are no regions.", "Make one: PUT /api/v1/fleet/regions/SLUG (docs/reference/api.md).")]
+        return [wrong("regions", "There are no regions.", "Make one: turnfleet region put --help")]
     found = []
     for each in seen:
         if not each.nodes:
@@ -127,13 +127,17 @@ def regions(seen: Sequence[FleetRegionView]) -> list[Finding]:
 
 
 def problems(seen: Sequence[OpenProblem]) -> list[Finding]:
-    """Without those of whole regions, which have findings of their own."""
+    """Without regions that take no clients, which have findings of their own."""
     found = []
     for each in seen:
-        if each.region is not None and each.node_id is None:
+        of_region = each.region is not None and each.node_id is None
+        if of_region and each.severity == "critical":
             continue
         made = wrong if each.severity == "critical" else warning
-        remedy = f"turnfleet node show {each.node_id}" if each.node_id else "See docs/runbooks.md."
+        if each.node_id:
+            remedy = f"turnfleet node show {each.node_id}"
+        else:
+            remedy = f"turnfleet region rolls --region {each.region}" if of_region else "See docs/runbooks.md."
         found.append(made("problems", each.what, remedy))
     return found or [ok("problems", "The overview has no open problems of nodes or stores.")]
 

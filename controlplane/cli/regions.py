@@ -14,7 +14,7 @@ from controlplane.cli.session import Session, card_lines, emit, note, show_table
 from controlplane.cli.status import show_problems
 from controlplane.cli.tables import print_card, print_line
 from controlplane.cli.watch import Watch, show
-from controlplane.client.fleet import Regions
+from controlplane.client.fleet import Fleet, Regions
 from controlplane.wire.fleet_api import FleetRegionView, NodeView, OpenProblem
 
 region = group("Regions, and whether they take new credentials.")
@@ -55,6 +55,24 @@ def show_region(
             _show(shown)
 
     show(run, draw, watch=watch)
+
+
+@command(region, "put")
+def put_region(
+    run: Session,
+    slug: Annotated[str, typer.Argument(metavar="REGION", help="Its slug: lower-case letters, digits and `-`.")],
+    *,
+    name: Annotated[str, typer.Option(help="As people call it.")],
+    city: Annotated[str, typer.Option(help="Where its relays stand.")],
+    country: Annotated[str, typer.Option(metavar="CODE", help="Of the city: two capital letters, ISO 3166-1.")],
+    latitude: Annotated[
+        float, typer.Option(min=-90, max=90, help="Of the city, in degrees: callers are sent to what is near them.")
+    ],
+    longitude: Annotated[float, typer.Option(min=-180, max=180, help="In degrees.")],
+) -> None:
+    """Make a region, or change its name and place; for operator tokens."""
+    asked = Fleet.put_region(slug, name=name, city=city, country=country, latitude=latitude, longitude=longitude)
+    run.one(asked, order=("slug", "name"))
 
 
 def _show(shown: RegionShown) -> None:

@@ -83,6 +83,7 @@ def untried(why: str) -> RegionCheck:
         (judge.problems([OpenProblem(severity="critical", what="The journal.")]), "wrong", "The journal."),
         (judge.problems([OpenProblem(severity="warning", what="eu-1 is down", node_id="n1")]), "warning", "node show n1"),
         (judge.problems([OpenProblem(severity="critical", what="of a region", region="eu")]), "ok", "no open problems"),
+        (judge.problems([OpenProblem(severity="warning", what="A roll.", region="eu")]), "warning", "region rolls --region eu"),
         (judge.master_key(key()), "ok", "ab"),
         (judge.master_key(key(nodes=3)), "warning", "3 nodes"),
         (judge.master_key(key(processes_with_another=1)), "warning", "1 processes"),

@@ -31,6 +31,18 @@ async def test_the_line_that_joins_a_node_really_does(operator: Cli, used: Used)
     assert (await operator("node", "show", "by-its-line")).status == 4
 
 
+async def test_a_region_is_made_and_moved(operator: Cli) -> None:
+    place = ("--city", "Mumbai", "--country", "IN", "--latitude", "19.08", "--longitude", "72.88")
+    made = await operator("region", "put", "south-asia", "--name", "Asia South", *place)
+    assert (made.status, "Mumbai" in made.out) == (0, True), made.err
+    assert (await operator("region", "put", "south-asia", "--name", "South of Asia", *place)).status == 0
+    shown = (await operator("region", "show", "south-asia", "--json")).json()["region"]
+    assert (shown["name"], shown["latitude"], shown["nodes"]) == ("South of Asia", 19.08, 0)
+    assert (await operator("region", "put", "south-asia", "--name", "x", *place[:-1], "200")).status == 2
+    refused = await operator("region", "put", "AP South", "--name", "x", *place)
+    assert (refused.status, "slug" in refused.err) == (1, True)
+
+
 async def test_a_new_host_takes_the_place_of_a_node(operator: Cli, used: Used) -> None:
     old = SimulatedNode(used.api, "old-host", "eu-central")
     await old.join()
