@@ -57,11 +57,9 @@ async def signed_with(api: RunningApi, node: SimulatedNode) -> int:
     raise AssertionError("signed with a secret that the node does not hold")
 
 
-async def test_a_new_version_is_staged_signs_and_the_old_one_retires(world: tuple[RunningApi, SimulatedNode]) -> None:
-    api, node = world
+async def staged_and_queued(api: RunningApi, node: SimulatedNode) -> None:
     assert await versions(api) == {1: "signing"}
     assert (await rotate(api)).json() == {"nodes": 1, "staged": 1, "queued": 0, "queued_until": None}
-    refused = 0
 
     async def signs_with_the_new_one() -> bool:
         return await signed_with(api, node) == 2
@@ -73,6 +71,17 @@ async def test_a_new_version_is_staged_signs_and_the_old_one_retires(world: tupl
     asked = (await rotate(api, "/secrets/rotate", region="eu-central")).json()
     assert (asked["nodes"], asked["staged"], asked["queued"]) == (1, 0, 1)
     assert 0 < datetime.fromisoformat(asked["queued_until"]).timestamp() - time.time() < 60
+
+
+async def test_a_new_version_is_staged_and_signs_and_another_has_to_wait(world: tuple[RunningApi, SimulatedNode]) -> None:
+    await staged_and_queued(*world)
+
+
+@pytest.mark.full
+async def test_the_old_version_retires_and_what_was_queued_goes_on(world: tuple[RunningApi, SimulatedNode]) -> None:
+    api, node = world
+    await staged_and_queued(api, node)
+    refused = 0
 
     async def has_gone_on() -> bool:
         nonlocal refused

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -14,71 +12,13 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from deploy.local.relay_check import RelayFailed, TurnServer
 from deploy.local.stack import Stack
-from tests.e2e.application import Application, server_of
+from tests.e2e.application import Application
+from tests.e2e.callers import TTL_SECONDS, calling
 from tests.e2e.fresh_stack import fresh_stack
 from tests.running_api import until
 
 REGION = "eu-central"
-TTL_SECONDS = 3
-_PAUSE_SECONDS = 0.05
-
-
-class Callers:
-    """Each asks for a credential, and allocates with it at once and again shortly before it expires, over UDP and TCP in turn. One
-    that is refused asks for another credential and tries once more, as a browser's application does when it restarts ICE.
-    """
-
-    def __init__(self, application: Application) -> None:
-        self.allocations = 0
-        self.second_tries: list[str] = []
-        self.failed: list[str] = []
-        self._application = application
-
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for number in range(3):
-                group.create_task(self._call("tcp" if number == 0 else "udp"))
-
-    async def _call(self, transport: str) -> None:
-        while True:
-            server = await self._credential(transport)
-            expires_at = int(server.username.split(":")[0])
-            await self._allocate(server, transport)
-            # coturn's clock ticks once a second: the last second of a credential is not promised.
-            await asyncio.sleep(max(_PAUSE_SECONDS, min(expires_at - 1.2 - time.time(), TTL_SECONDS)))
-            await self._allocate(server, transport)
-
-    async def _credential(self, transport: str) -> TurnServer:
-        answer = await self._application.issue(fixed_region=REGION, ttl=TTL_SECONDS)
-        if answer.status_code != 200:
-            self.failed.append(answer.text)
-        return server_of(answer, transport)
-
-    async def _allocate(self, server: TurnServer, transport: str) -> None:
-        try:
-            await self._application.relay(server)
-        except RelayFailed as error:
-            self.second_tries.append(f"{server.url}: {error!r}")
-            try:
-                await self._application.relay(await self._credential(transport))
-            except RelayFailed as again:
-                self.failed.append(f"{again!r} after {error!r}")
-                return
-        self.allocations += 1
-
-
-@contextlib.asynccontextmanager
-async def calling(application: Application) -> AsyncIterator[Callers]:
-    callers = Callers(application)
-    task = asyncio.create_task(callers.run())
-    try:
-        yield callers
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 class Operator:
@@ -149,7 +89,7 @@ async def test_a_region_is_restarted_and_nobody_is_refused_although_the_leader_i
     stack: Stack, application: Application
 ) -> None:
     operator, before = Operator(application), coturns(stack)
-    async with calling(application) as callers:
+    async with calling(application, REGION) as callers:
         began = time.monotonic()
         roll_id = await operator.roll(reason="a newer coturn", deadline_seconds=TTL_SECONDS + 2)
         await operator.step(roll_id, "restarting", "verifying")
@@ -171,7 +111,7 @@ async def test_a_region_is_restarted_and_nobody_is_refused_although_the_leader_i
 @pytest.mark.timeout(900)
 async def test_three_rolls_with_agents_and_leaders_killed_refuse_nobody(stack: Stack, application: Application) -> None:
     operator = Operator(application)
-    async with calling(application) as callers:
+    async with calling(application, REGION) as callers:
         for step in ("draining", "restarting", "verifying"):
             roll_id = await operator.roll(deadline_seconds=30)
             name = await operator.step(roll_id, step)
