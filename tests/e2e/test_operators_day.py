@@ -155,7 +155,7 @@ def _eligible(overview: dict[str, Any]) -> int:
 @asynccontextmanager
 async def a_day(database_url: str, redis_url: str, folder: Path) -> AsyncIterator[Day]:
     async with (
-        running_api(database_url, redis_url, folder, **CPU_DOES_NOT_COUNT) as api,
+        running_api(database_url, redis_url, folder, TURNFLEET_OUTSIDE_PROBE_SECONDS="5", **CPU_DOES_NOT_COUNT) as api,
         jobs_process(api),
         relay_hosts(*NAMES) as hosts,
     ):
