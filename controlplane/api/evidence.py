@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from controlplane.fleet.heartbeat import bad_news
 from controlplane.fleet.ice_urls import turn_url
 from controlplane.fleet.model import CoturnState, Health, HealthReason, Listener, NodeRecord
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.outside import ListenerSeen, Outside, ProberPlace, Sight, Standing
 from controlplane.fleet.policy import Policy
-from controlplane.fleet.view import NodeState
 from controlplane.wire.evidence_api import ListenerEvidence, OutsideView, OutsideWitness, Witness
 from controlplane.wire.fleet_api import OpenProblem
 

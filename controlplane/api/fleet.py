@@ -19,7 +19,7 @@ from controlplane.api.problems import ProblemError
 from controlplane.api.services import Services
 from controlplane.api.translate import to_fleet_region, to_node_detail, to_node_view
 from controlplane.fleet.model import Health, Node, Region
-from controlplane.fleet.view import NodeState, nodes_by_region
+from controlplane.fleet.node_state import NodeState, nodes_by_region
 from controlplane.postgres_store.directory import put_region
 from controlplane.wire.fleet_api import (
     FleetRegionList,

@@ -19,7 +19,7 @@ from controlplane.api.services import Services
 from controlplane.api.translate import count_by_health, to_node_view
 from controlplane.fleet.coturn_advisories import advisories_of
 from controlplane.fleet.model import Health
-from controlplane.fleet.view import NodeState
+from controlplane.fleet.node_state import NodeState
 from controlplane.wire.fleet_api import Degraded, FleetRegionView, OpenProblem, Overview, Totals
 
 FRESH_SECONDS = 0.5

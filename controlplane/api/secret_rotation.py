@@ -14,8 +14,8 @@ from controlplane.api.describe import described
 from controlplane.api.fleet import find_node, nodes_by_name
 from controlplane.api.paging import page_of
 from controlplane.api.problems import ProblemError
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.rotation import needed_until, state_of
-from controlplane.fleet.view import NodeState
 from controlplane.postgres_store.master_keys import master_key_status
 from controlplane.postgres_store.rotation import ask_for_rotation, version_expiries
 from controlplane.wire.rotation_api import (

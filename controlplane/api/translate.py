@@ -12,8 +12,8 @@ from controlplane.fleet.coturn_advisories import advisories_of
 from controlplane.fleet.eligibility import signing_version
 from controlplane.fleet.intent import phase
 from controlplane.fleet.model import Health, Region, Report
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.region_load import region_load
-from controlplane.fleet.view import NodeState
 from controlplane.flows.denials import Delta
 from controlplane.wire import agent_api, fleet_api
 from controlplane.wire.evidence_api import ListenerEvidence

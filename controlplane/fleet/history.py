@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from controlplane.fleet.health import HEALTH_RANK
 from controlplane.fleet.model import Health, HealthReason, Intent, Load
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.region_load import region_load
-from controlplane.fleet.view import NodeState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

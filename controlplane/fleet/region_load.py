@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controlplane.fleet.view import NodeState
+from controlplane.fleet.node_state import NodeState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

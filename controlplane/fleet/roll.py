@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.outside import ProberPlace
-from controlplane.fleet.view import NodeState
 
 DRAIN_SLACK = timedelta(seconds=60)
 """After a drain's deadline: the agent is told, ends what is left, and reports that nothing is."""

@@ -6,8 +6,7 @@ clock that jumps, here or on a node, never makes a node older.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,13 +14,11 @@ import numpy as np
 
 from controlplane.fleet.columns import Columns
 from controlplane.fleet.conversion import Conversion
-from controlplane.fleet.eligibility import derive_ineligibility
 from controlplane.fleet.geography import distance_km, expected_rtt_milliseconds
-from controlplane.fleet.health import Verdict, derive_health
 from controlplane.fleet.heartbeat import is_stale
 from controlplane.fleet.in_flight import Increment
-from controlplane.fleet.load import SafeCapacity, refusing_utilisation, utilisation
-from controlplane.fleet.model import Ineligibility, Node, NodeRecord, Region
+from controlplane.fleet.model import Node, NodeRecord, Region
+from controlplane.fleet.node_state import Instant, NodeState, counting
 from controlplane.fleet.outside import Outside, ProberPlace
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.rebuild import Derived, Flags, derive, make_table
@@ -31,32 +28,7 @@ from controlplane.fleet.table import FleetTable
 
 _RANKINGS_KEPT = 4096
 """Distinct caller places remembered: a country database has about 250, a city one repeats its big cities."""
-
-
 _STRANGERS_KEPT = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeState:
-    """Everything there is to say about one node at one instant."""
-
-    node: Node
-    record: NodeRecord | None
-    age_seconds: float | None
-    verdict: Verdict
-    ineligibility: tuple[Ineligibility, ...]
-    utilisation: float
-    """With placements in flight; 0 when it never reported."""
-    refusing_utilisation: float
-    """What refusing is decided by: less than the above."""
-    safe: SafeCapacity | None
-    outside: Outside | None = None
-    """What was seen of it from outside in the last minutes."""
-    outside_age_seconds: float | None = None
-
-    @property
-    def eligible(self) -> bool:
-        return not self.ineligibility
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,8 +132,7 @@ class FleetView:
 
     def outside_of(self, node_id: str, *, now: float) -> Outside | None:
         """What counts still of what was seen of it from outside."""
-        outside, received = self.outside.get(node_id, (None, 0.0))
-        return outside if now - received <= self.policy.outside_counts_seconds else None
+        return counting(self.outside.get(node_id), now=now, policy=self.policy)
 
     def prober_place(self, *, now: float) -> ProberPlace | None:
         """None: nobody tries nodes from outside, or not lately."""
@@ -280,7 +251,7 @@ class FleetView:
 
     def state(self, node: Node, *, now: float) -> NodeState:
         """What is known of one node, and what follows from it."""
-        return self._state(node, self._instant(now))
+        return self._instant(now).state_of(node)
 
     def states(self, *, now: float) -> list[NodeState]:
         """Of every node, by id."""
@@ -290,89 +261,23 @@ class FleetView:
         """One after another, as they are now: the caller may stop early, or let others have their turn in between."""
         instant = self._instant(now)
         for node in nodes:
-            yield self._state(node, instant)
+            yield instant.state_of(node)
 
-    def _instant(self, now: float) -> _Instant:
-        bits, allocations = self.columns.in_flight.totals(now=now, own_factor=self.own_factor)
-        held_share = self.silence.held_share(now=now)
-        return _Instant(
+    def _instant(self, now: float) -> Instant:
+        columns, held_share = self.columns, self.silence.held_share(now=now)
+        bits, allocations = columns.in_flight.totals(now=now, own_factor=self.own_factor)
+        return Instant(
             now=now,
-            place_of=self.columns.place_of,
-            records=self.columns.records.copy(),
-            safe=self.columns.safe.copy(),
+            policy=self.policy,
             interval_seconds=self.interval_seconds,
-            received_at=self.columns.received_at.tolist(),
-            held=(self.columns.release_order < held_share).tolist(),
-            suspected=(self.columns.suspected_until > now).tolist(),
+            place_of=columns.place_of,
+            records=columns.records.copy(),
+            safe=columns.safe.copy(),
+            received_at=columns.received_at.tolist(),
+            held=(columns.release_order < held_share).tolist(),
+            suspected=(columns.suspected_until > now).tolist(),
+            outside=self.outside,
             outside_counts=self._outside_counts(now),
-            bits=bits.tolist(),
+            bits_per_second=bits.tolist(),
             allocations=allocations.tolist(),
         )
-
-    def _state(self, node: Node, instant: _Instant) -> NodeState:
-        place = instant.place_of.get(node.node_id)
-        record = None if place is None else instant.records[place]
-        if place is None or record is None:
-            verdict = derive_health(None, age_seconds=0.0, interval_seconds=instant.interval_seconds, policy=self.policy)
-            return NodeState(
-                node=node,
-                record=None,
-                age_seconds=None,
-                verdict=verdict,
-                ineligibility=derive_ineligibility(node, None, verdict, utilisation=0.0, policy=self.policy),
-                utilisation=0.0,
-                refusing_utilisation=0.0,
-                safe=None,
-            )
-        age = max(0.0, instant.now - instant.received_at[place])
-        outside = self.outside_of(node.node_id, now=instant.now)
-        verdict = derive_health(
-            record,
-            age_seconds=age,
-            interval_seconds=instant.interval_seconds,
-            silence_held=instant.held[place],
-            unproductive=instant.suspected[place],
-            outside=outside if instant.outside_counts else None,
-            policy=self.policy,
-        )
-        safe = instant.safe[place]
-        if safe is None:
-            raise ValueError(f"Node {node.node_id} has a report and no capacity.")
-        bits, allocations = instant.bits[place], instant.allocations[place]
-        fill = utilisation(record.report.load, safe, in_flight_bits=bits, in_flight_allocations=allocations)
-        return NodeState(
-            node=node,
-            record=record,
-            age_seconds=age,
-            verdict=verdict,
-            ineligibility=derive_ineligibility(node, record, verdict, utilisation=fill, policy=self.policy),
-            utilisation=fill,
-            refusing_utilisation=refusing_utilisation(record.report.load, safe, in_flight_bits=bits),
-            safe=safe,
-            outside=outside,
-            outside_age_seconds=None if outside is None else max(0.0, instant.now - self.outside[node.node_id][1]),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Instant:
-    """What all nodes' states at one instant are made from, by place: lists, whose elements cost a tenth of an array's."""
-
-    now: float
-    place_of: Mapping[str, int]
-    records: list[NodeRecord | None]
-    safe: list[SafeCapacity | None]
-    interval_seconds: float
-    received_at: list[float]
-    held: list[bool]
-    suspected: list[bool]
-    outside_counts: bool
-    bits: list[float]
-    allocations: list[float]
-
-
-def nodes_by_region(states: Iterable[NodeState]) -> Mapping[str, list[NodeState]]:
-    grouped: dict[str, list[NodeState]] = defaultdict(list)
-    for state in states:
-        grouped[state.node.region].append(state)
-    return grouped

@@ -11,7 +11,7 @@ import time
 from datetime import datetime, timedelta
 
 from controlplane.fleet.history import Minute
-from controlplane.fleet.view import nodes_by_region
+from controlplane.fleet.node_state import nodes_by_region
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.postgres_store.database import Database

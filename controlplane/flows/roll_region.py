@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from controlplane.fleet.node_state import NodeState, nodes_by_region
 from controlplane.fleet.outside import ProberPlace
 from controlplane.fleet.roll import End, Move, Roll, RollState, RollStep, next_moves, not_relaying
-from controlplane.fleet.view import NodeState, nodes_by_region
 from controlplane.flows.directory import Directory
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.flows.probe_node import NodeProbed, NodeProber, TooManyProbesError

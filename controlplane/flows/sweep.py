@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from controlplane.fleet.model import Health, HealthReason
-from controlplane.fleet.view import NodeState
+from controlplane.fleet.node_state import NodeState
 from controlplane.flows.fleet_keeper import FleetKeeper
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.events import FleetEvent, FleetNews, insert_events, last_health, last_region_states

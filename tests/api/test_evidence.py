@@ -9,9 +9,10 @@ import pytest
 
 from controlplane.api.evidence import outside_problems, to_evidence, to_outside_view
 from controlplane.fleet.model import CoturnState, ListenerProbe, NodeRecord, Probe, Transport
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.outside import ListenerSeen, Outside, PeersSeen, ProberPlace, Sight, Standing
 from controlplane.fleet.policy import Policy
-from controlplane.fleet.view import FleetView, NodeState
+from controlplane.fleet.view import FleetView
 from controlplane.wire.evidence_api import ListenerEvidence
 from tests.builders import AT, failed_probe, make_node, make_record, make_region, make_report
 

@@ -19,7 +19,7 @@ from uuid import UUID
 import asyncpg
 
 from controlplane.fleet.history import Minute
-from controlplane.fleet.view import nodes_by_region
+from controlplane.fleet.node_state import nodes_by_region
 from controlplane.postgres_store.database import Database
 from controlplane.postgres_store.history import insert_minute, node_history, region_history, sum_up_ten_minutes
 from controlplane.postgres_store.migrate import migrate

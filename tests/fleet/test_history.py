@@ -6,8 +6,9 @@ import pytest
 
 from controlplane.fleet.history import Minute, NodeMinute, RegionMinute
 from controlplane.fleet.model import Health, Intent
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.policy import Policy
-from controlplane.fleet.view import FleetView, NodeState
+from controlplane.fleet.view import FleetView
 from tests.builders import AT, failed_probe, make_load, make_node, make_record, make_region, make_report
 
 FRESH = 12.0

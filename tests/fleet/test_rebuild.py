@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from controlplane.fleet.conversion import Conversion
 from controlplane.fleet.model import Health, HealthReason, Intent, Node, NodeRecord, Region
+from controlplane.fleet.node_state import nodes_by_region
 from controlplane.fleet.outside import Outside, ProberPlace, Sight, Standing
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.selection import NodeReason, Refusal, Selection, Weight, select
-from controlplane.fleet.view import FleetView, nodes_by_region
+from controlplane.fleet.view import FleetView
 from tests.builders import AT, make_load, make_node, make_record, make_region, make_report
 from tests.fleet.test_selection import REPORTS
 

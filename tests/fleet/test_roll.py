@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.fleet.model import CoturnState, Drain, Intent, NodeRecord
+from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.outside import ProberPlace
 from controlplane.fleet.policy import Policy
 from controlplane.fleet.roll import (
@@ -31,7 +32,7 @@ from controlplane.fleet.roll import (
     not_relaying,
     waits_for,
 )
-from controlplane.fleet.view import FleetView, NodeState
+from controlplane.fleet.view import FleetView
 from tests.builders import AT, failed_probe, make_load, make_node, make_record, make_region, make_report
 
 REASON = "rolling restart of eu-central: 4.7"
