@@ -57,5 +57,13 @@ def test_panels_have_ids_and_places_of_their_own() -> None:
 
 def test_it_has_what_it_promises() -> None:
     rows = [panel["title"] for panel in PANELS if panel["type"] == "row"]
-    assert rows == ["Fleet", "Regions", "Credentials", "Stores and journal", "Jobs, usage and webhooks", "Agents"]
+    assert rows == [
+        "Fleet",
+        "Regions",
+        "Credentials",
+        "Stores and journal",
+        "Jobs, usage and webhooks",
+        "Agents",
+        "From outside, and rolls",
+    ]
     assert len(QUERIES) > 40

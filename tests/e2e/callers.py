@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from tests.e2e.application import Application, server_of
 
 TTL_SECONDS = 3
 _PAUSE_SECONDS = 0.05
+_CODE = re.compile(r"\(([0-9]{3}) - ")
 
 
 class Callers:
@@ -28,8 +30,11 @@ class Callers:
 
     @property
     def refused(self) -> list[str]:
-        """Whatever failed at the first try but 437: the port that this client drew has an allocation still (RFC 8656 §7.4)."""
-        return [each for each in self.second_tries if "(437 - " not in each] + self.failed
+        """Answers that say no, and who did not come through at the second try either.
+
+        Not 437: the port that this client drew has an allocation still, for a second after its release (RFC 8656 §7.4).
+        """
+        return [each for each in self.second_tries if (code := _CODE.search(each)) and code[1] != "437"] + self.failed
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
