@@ -19,6 +19,8 @@ from controlplane.wire.probe_api import RelayFailure, UrlProbe
 DEADLINE_SECONDS = 5.0
 """For all of it. Of two packets that are lost one after the other over a slow link, a third one arrives still."""
 _PACKET_BYTES = 24
+_MISMATCH = 437
+"""The port that was drawn here has an allocation still, for a second after its release: draw another (RFC 8656 §7.4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,15 @@ async def relay_packet(
                 await connect(client, target, addresses, context)
                 clock.done(step)
                 step = "allocate"
-                relayed = await client.allocate()
+                try:
+                    relayed = await client.allocate()
+                except TurnError as error:
+                    if error.code != _MISMATCH:
+                        raise
+                    client.close()
+                    client = TurnClient.of(credential)
+                    await connect(client, target, addresses, context)
+                    relayed = await client.allocate()
                 clock.done(step)
                 step = "bind"
                 await client.bind(relayed if echo is None else echo.address)

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from prometheus_client import Counter
 
 from agents.prober import targets
 from controlplane.fleet.model import Listener, Transport
@@ -82,7 +83,7 @@ async def measure(*, nodes: int, every_seconds: int, seconds: float) -> dict[str
             await term.end()
             await store.close()
             await database.close()
-    tried, wall, cpu = (after - before for after, before in zip(ended, begun, strict=True))
+    tried, failing, wall, cpu = (after - before for after, before in zip(ended, begun, strict=True))
     return {
         "nodes": nodes,
         "every_seconds": every_seconds,
@@ -90,16 +91,24 @@ async def measure(*, nodes: int, every_seconds: int, seconds: float) -> dict[str
         "needed_per_second": round(nodes / every_seconds, 1),
         "latest_seconds": round(latest, 1),
         "cpu_milliseconds_per_node": round(1000 * cpu / tried, 2),
-        "failing": metrics.outside_probes.labels("fails")._value.get(),
+        "failing": int(failing),
+        "failures_of_both_rounds": _counted(metrics.outside_failures),
     }
 
 
-def _used(metrics: Metrics) -> tuple[float, float, float]:
-    """(nodes that were tried, seconds, seconds of the processor)."""
-    tried = sum(
-        each.value for family in metrics.outside_probes.collect() for each in family.samples if each.name.endswith("_total")
-    )
-    return tried, time.monotonic(), time.process_time()
+def _used(metrics: Metrics) -> tuple[float, float, float, float]:
+    """(nodes that were tried, those of them that failed, seconds, seconds of the processor)."""
+    tried = _counted(metrics.outside_probes)
+    return sum(tried.values()), tried.get("fails", 0), time.monotonic(), time.process_time()
+
+
+def _counted(counter: Counter) -> dict[str, float]:
+    return {
+        " ".join(each.labels.values()): each.value
+        for family in counter.collect()
+        for each in family.samples
+        if each.name.endswith("_total")
+    }
 
 
 def main() -> int:

@@ -148,6 +148,20 @@ async def test_a_code_is_told_with_its_meaning(method: stun.Method, code: int, e
     assert outcome.failure.words.startswith(f"{code}: ")
 
 
+async def test_a_port_that_has_an_allocation_still_is_exchanged_for_another() -> None:
+    refused: list[stun.Message] = []
+
+    def answer(request: stun.Message) -> bytes:
+        if request.message_method == stun.Method.ALLOCATE and not refused:
+            refused.append(request)
+            return reply(request, ERROR_CODE=(437, "Mismatched allocation"))
+        return reply(request, XOR_RELAYED_ADDRESS=(LOOPBACK, 9), LIFETIME=600)
+
+    async with stun_server(answer) as target:
+        outcome = await tried(target, deadline_seconds=SOON)
+    assert (len(refused), kind(outcome)) == (1, RelayFailure.NO_ECHO), "it went on with the second allocation"
+
+
 async def test_403_means_something_else_for_an_allocation_than_for_a_peer() -> None:
     words = []
     for method in (stun.Method.ALLOCATE, stun.Method.CHANNEL_BIND):
