@@ -161,7 +161,7 @@ class FleetProber:
         return min(_SLOWEST_PACE_SECONDS, self._every_seconds / (_SPARE * max(1, len(self._roster))))
 
     async def _have_turn(self, node_id: str) -> None:
-        wait = self._every_seconds
+        began, wait = time.monotonic(), self._every_seconds
         try:
             view = self._keeper.view
             node, record = view.nodes.get(node_id), view.record(node_id)
@@ -172,10 +172,10 @@ class FleetProber:
         finally:
             self._free.release()
             if node_id in self._roster:
-                self._turns.put(node_id, time.monotonic() + wait)
+                self._turns.put(node_id, began + wait)
 
     async def _look(self, node: Node, record: NodeRecord) -> float:
-        """Seconds until its next turn."""
+        """Seconds from its begin until its next turn."""
         known = self._known.get(node.node_id)
         peers = self._is_to_be_asked_for_peers(known, record)
         began, context = time.monotonic(), self._context
