@@ -138,10 +138,15 @@ class NodeProber:
     async def _try_peers(
         self, probed: Sequence[UrlProbe], credential: Callable[[], CredentialPair], context: ssl.SSLContext | None
     ) -> PeersTried | str:
-        """Through a listener that relays: where none does, nobody can reach anything through it either."""
-        url = next((each.url for each in probed if each.ok), None)
-        if url is None:
+        """Through a listener that relays: where none does, nobody can reach anything through it either.
+
+        By TCP or TLS where it can be. Of an IPv6 allocation that it refuses over UDP, coturn 4.6.1 remembers the user for a minute,
+        and does not let in whoever draws the same port at the same address meanwhile.
+        """
+        relaying = [each for each in probed if each.ok]
+        if not relaying:
             return "no listener relays"
+        url = min(relaying, key=lambda each: each.transport == "udp").url
         tried = await try_forbidden_peers(parse_url(url), credential=credential, context=context)
         return tried.words if isinstance(tried, Failure) else tried
 

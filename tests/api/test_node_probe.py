@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -180,3 +181,23 @@ async def test_authorities_that_cannot_be_read_fail_tls_alone(one: RelayingFleet
     record = make_record(report=make_report(listeners=listeners))
     probed = await prober.probe(make_node(one.node.node_id), record)
     assert [each.failure for each in probed.listeners] == [None, None, RelayFailure.TLS_FAILED]
+
+
+async def test_whoever_asks_for_forbidden_peers_leaves_no_session_behind(one: RelayingFleet) -> None:
+    """coturn keeps one that it refused an address family over UDP, and the next client of that port is not let in."""
+    settings = one.relay.prepared.settings
+    (log,) = settings.state_dir.rglob("turn.log")
+    listeners = tuple(
+        Listener(transport=Transport(each["transport"]), host=each["host"], port=each["port"]) for each in one.listeners
+    )
+    prober = NodeProber(NodeSecrets(MasterKeys(Redacted(MASTER_KEY))), ca_file=settings.ca_file)
+    before = len(log.read_text())
+    probed = await prober.probe(make_node(one.node.node_id), make_record(report=make_report(listeners=listeners)), peers=True)
+    assert probed.ok
+
+    async def closed() -> bool:
+        text = log.read_text()[before:]
+        refused = set(re.findall(r"session ([0-9]+): .*error 440", text))
+        return bool(refused) and refused <= set(re.findall(r"session ([0-9]+): closed", text))
+
+    await until(closed, what="the session that was refused an IPv6 address is closed")
