@@ -16,6 +16,11 @@ _PAUSE_SECONDS = 0.05
 _CODE = re.compile(r"\(([0-9]{3}) - ")
 
 
+def port_is_taken(failure: str) -> bool:
+    """437: the port that this client drew has an allocation still, for a second after its release (RFC 8656 §7.4: use another)."""
+    return "(437 - " in failure
+
+
 class Callers:
     """Each asks for a credential, and allocates with it at once and again shortly before it expires, over UDP and TCP in turn. One
     that is refused asks for another credential and tries once more, as a browser's application does when it restarts ICE.
@@ -30,11 +35,8 @@ class Callers:
 
     @property
     def refused(self) -> list[str]:
-        """Answers that say no, and who did not come through at the second try either.
-
-        Not 437: the port that this client drew has an allocation still, for a second after its release (RFC 8656 §7.4).
-        """
-        return [each for each in self.second_tries if (code := _CODE.search(each)) and code[1] != "437"] + self.failed
+        """Answers that say no, and who did not come through at the second try either."""
+        return [each for each in self.second_tries if _CODE.search(each) and not port_is_taken(each)] + self.failed
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
