@@ -9,24 +9,19 @@ from controlplane.fleet.model import Intent, Node, Transport
 from controlplane.fleet.outside import ListenerSeen, Outside, PeersSeen, ProberPlace, Sight, Standing
 from controlplane.flows.probe_node import NodeProbed
 from controlplane.postgres_store.events import FleetEvent
-from controlplane.turn.failures import OUR_OWN
 from controlplane.wire.probe_api import RelayFailure, UrlProbe
 
 _REFUSALS = {RelayFailure.UNAUTHORIZED, RelayFailure.FORBIDDEN}
 """401 without a secret; 403 of a newer coturn that drains."""
 
 
-def as_seen(made: NodeProbed, node: Node, *, trusting: bool, names_answered: bool) -> list[ListenerSeen]:
-    """`trusting`: the authorities could be read; without them a TLS listener cannot be judged.
-
-    `names_answered`: the name servers answer for some names, so that it is the name's own fault when they do not for this one.
-    """
+def as_seen(made: NodeProbed, node: Node) -> list[ListenerSeen]:
     refusing = made.withdrawn or made.unsigned or node.intent is Intent.DRAINING
     return [
         ListenerSeen(
             url=each.url,
             transport=Transport(each.transport),
-            sight=_sight(each, refusing=refusing, trusting=trusting, names_answered=names_answered),
+            sight=_sight(made, each, refusing=refusing),
             failure="" if each.failure is None else each.failure.value,
             words=each.words or "",
             milliseconds=each.milliseconds,
@@ -37,12 +32,10 @@ def as_seen(made: NodeProbed, node: Node, *, trusting: bool, names_answered: boo
     ]
 
 
-def _sight(probe: UrlProbe, *, refusing: bool, trusting: bool, names_answered: bool) -> Sight:
+def _sight(made: NodeProbed, probe: UrlProbe, *, refusing: bool) -> Sight:
     if probe.ok:
         return Sight.RELAYS
-    if probe.failure is RelayFailure.DNS_NO_ANSWER and names_answered:
-        return Sight.FAILS
-    if probe.failure in OUR_OWN or (probe.transport == "tls" and not trusting):
+    if made.is_own_fault(probe):
         return Sight.NOT_SENT
     return Sight.REFUSES if refusing and probe.failure in _REFUSALS else Sight.FAILS
 

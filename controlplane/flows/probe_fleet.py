@@ -28,7 +28,6 @@ from controlplane.postgres_store.events import FleetEvent, insert_events
 from controlplane.redis_store.outside import OutsideStore, OutsideUnavailableError
 from controlplane.telemetry.metrics import Metrics
 from controlplane.turn.forbidden import PeersTried
-from controlplane.turn.names import names
 
 MOST_AT_ONCE = 512
 """Nodes. A silent one takes DEADLINE_SECONDS: of 10,000 nodes, a tenth of them silent and tried every 7 s, some 430 are."""
@@ -183,7 +182,7 @@ class FleetProber:
         async with asyncio.timeout(_TURN_SECONDS):
             made = await self._prober.look(node, record, peers=peers, context=context, deadline_seconds=DEADLINE_SECONDS)
         at = datetime.now(UTC)
-        listeners = as_seen(made, node, trusting=context is not None, names_answered=names.answered_lately())
+        listeners = as_seen(made, node)
         policy = self._keeper.view.policy
         after = advance(known, listeners, at=at, reports_well=reports_well, blame=self.blame, policy=policy)
         if isinstance(made.peers, PeersTried):

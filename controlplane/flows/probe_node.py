@@ -51,6 +51,8 @@ class NodeProbed:
     """coturn holds no secret that may sign: it has to answer 401."""
     withdrawn: bool
     """And should hold none: a drain has taken them."""
+    trusting: bool
+    """The authorities could be read; without them a TLS listener cannot be judged."""
 
     @property
     def ok(self) -> bool:
@@ -59,9 +61,13 @@ class NodeProbed:
 
     @property
     def tells_nothing(self) -> bool:
-        """Whether nothing but what may be this machine's own fault kept its listeners from relaying."""
-        failures = [each.failure for each in self.listeners if not each.ok]
-        return bool(failures) and all(failure in OUR_OWN for failure in failures)
+        """Whether nothing but this machine's own fault kept its listeners from relaying."""
+        failing = [each for each in self.listeners if not each.ok]
+        return bool(failing) and all(self.is_own_fault(each) for each in failing)
+
+    def is_own_fault(self, failing: UrlProbe) -> bool:
+        """Whether a listener that does not relay may be as good as any."""
+        return failing.failure in OUR_OWN or (failing.transport == "tls" and not self.trusting)
 
     @property
     def as_expected(self) -> bool:
@@ -129,6 +135,7 @@ class NodeProber:
             peers=tried,
             unsigned=version is None,
             withdrawn=not node.wanted_versions,
+            trusting=context is not None,
         )
 
     async def trust(self) -> ssl.SSLContext | None:

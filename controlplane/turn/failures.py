@@ -26,8 +26,10 @@ _CODES = {
     486: (RelayFailure.QUOTA_REACHED, "486: an allocation quota is reached"),
     508: (RelayFailure.NO_RELAY_PORT, "508: coturn has no relay port left"),
 }
-_TAKES_NO_NEW = (RelayFailure.FORBIDDEN, "403: coturn takes no new allocations")
-"""What 4.6.3 and newer say while they drain."""
+_CODES_OF_ALLOCATE = {
+    403: (RelayFailure.FORBIDDEN, "403: coturn takes no new allocations"),  # 4.6.3 and newer, while they drain
+    437: (RelayFailure.ALLOCATION_LOST, "437: the port that was drawn here has an allocation still"),
+}
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h; any other is a chain that leads to nobody who is trusted.
 _VERIFICATION = {
@@ -53,7 +55,7 @@ _NOT_SENT = {
 """No route, no permission or no socket on this side."""
 
 OUR_OWN = frozenset({RelayFailure.NOT_SENT, RelayFailure.DNS_NO_ANSWER})
-"""They say nothing about the relay; the second, as long as no other name is answered either."""
+"""They say nothing about the relay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ def failure_of(error: Exception, *, step: Step, deadline_seconds: float) -> Fail
 
 def _kind_and_words(error: Exception, step: Step, deadline_seconds: float) -> tuple[RelayFailure, str]:
     match error:
-        case TurnError(code=403) if step == "allocate":
-            return _TAKES_NO_NEW
+        case TurnError(code=code) if step == "allocate" and code in _CODES_OF_ALLOCATE:
+            return _CODES_OF_ALLOCATE[code]
         case TurnError(code=code):
             return _CODES.get(code, (RelayFailure.OTHER_CODE, f"{code}: coturn refused to {step}"))
         case NoRelayAddressError():

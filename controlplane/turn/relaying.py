@@ -66,19 +66,19 @@ async def relay_packet(
         try:
             async with asyncio.timeout(deadline_seconds):
                 addresses = await look_up(target)
-                step = "connect"
-                await connect(client, target, addresses, context)
-                clock.done(step)
-                step = "allocate"
-                try:
-                    relayed = await client.allocate()
-                except TurnError as error:
-                    if error.code != _MISMATCH:
-                        raise
-                    client.close()
-                    client = TurnClient.of(credential)
+                for is_last in (False, True):
+                    step = "connect"
                     await connect(client, target, addresses, context)
-                    relayed = await client.allocate()
+                    clock.done(step)
+                    step = "allocate"
+                    try:
+                        relayed = await client.allocate()
+                        break
+                    except TurnError as error:
+                        if is_last or error.code != _MISMATCH:
+                            raise
+                    client.close()
+                    client, clock = TurnClient.of(credential), _Clock(took)
                 clock.done(step)
                 step = "bind"
                 await client.bind(relayed if echo is None else echo.address)

@@ -15,7 +15,7 @@ class RelayFailure(StrEnum):
 
     DNS = "dns"
     DNS_NO_ANSWER = "dns_no_answer"
-    """By the name servers of the one who tries: like `not_sent`, unless they answer for other names."""
+    """By the name servers of the one who tries: like `not_sent`."""
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     NOT_SENT = "not_sent"

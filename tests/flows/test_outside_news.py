@@ -12,7 +12,7 @@ from controlplane.wire.probe_api import RelayFailure, UrlProbe
 from tests.builders import make_node
 
 
-def probed(failure: RelayFailure | None, *, transport: str = "udp", unsigned: bool = False) -> NodeProbed:
+def probed(failure: RelayFailure | None, *, transport: str = "udp", unsigned: bool = False, trusting: bool = True) -> NodeProbed:
     listener = UrlProbe(
         url="turn:relay.example.org:3478",
         transport=transport,  # type: ignore[arg-type] # one of the three
@@ -24,7 +24,7 @@ def probed(failure: RelayFailure | None, *, transport: str = "udp", unsigned: bo
         failure=failure,
         words=None,
     )
-    return NodeProbed(listeners=(listener,), peers=None, unsigned=unsigned, withdrawn=False)
+    return NodeProbed(listeners=(listener,), peers=None, unsigned=unsigned, withdrawn=False, trusting=trusting)
 
 
 @pytest.mark.parametrize(
@@ -39,21 +39,32 @@ def probed(failure: RelayFailure | None, *, transport: str = "udp", unsigned: bo
     ],
 )
 def test_what_fails_here_says_nothing_about_the_node(failure: RelayFailure | None, sight: Sight) -> None:
-    (seen,) = as_seen(probed(failure), make_node(), trusting=True, names_answered=False)
+    (seen,) = as_seen(probed(failure), make_node())
     assert seen.sight is sight
 
 
-def test_a_name_that_alone_is_not_answered_is_its_own_fault() -> None:
-    (seen,) = as_seen(probed(RelayFailure.DNS_NO_ANSWER), make_node(), trusting=True, names_answered=True)
-    assert seen.sight is Sight.FAILS
-
-
 def test_a_refusal_that_is_expected_is_none() -> None:
-    (draining,) = as_seen(probed(RelayFailure.FORBIDDEN), make_node(intent=Intent.DRAINING), trusting=True, names_answered=True)
-    (unsigned,) = as_seen(probed(RelayFailure.UNAUTHORIZED, unsigned=True), make_node(), trusting=True, names_answered=True)
+    (draining,) = as_seen(probed(RelayFailure.FORBIDDEN), make_node(intent=Intent.DRAINING))
+    (unsigned,) = as_seen(probed(RelayFailure.UNAUTHORIZED, unsigned=True), make_node())
     assert draining.sight is unsigned.sight is Sight.REFUSES
 
 
 def test_without_authorities_tls_cannot_be_judged() -> None:
-    (tls,) = as_seen(probed(RelayFailure.TLS_FAILED, transport="tls"), make_node(), trusting=False, names_answered=True)
+    (tls,) = as_seen(probed(RelayFailure.TLS_FAILED, transport="tls", trusting=False), make_node())
     assert tls.sight is Sight.NOT_SENT
+
+
+@pytest.mark.parametrize(
+    ("failure", "transport", "trusting", "expected"),
+    [
+        (None, "udp", True, False),
+        (RelayFailure.NO_ANSWER, "udp", True, False),
+        (RelayFailure.DNS_NO_ANSWER, "udp", True, True),
+        (RelayFailure.TLS_FAILED, "tls", True, False),
+        (RelayFailure.TLS_FAILED, "tls", False, True),
+    ],
+)
+def test_a_roll_and_the_rounds_agree_on_what_tells_nothing(
+    failure: RelayFailure | None, transport: str, trusting: bool, expected: bool
+) -> None:
+    assert probed(failure, transport=transport, trusting=trusting).tells_nothing is expected
