@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from controlplane.fleet.heartbeat import bad_news
 from controlplane.fleet.ice_urls import turn_url
@@ -10,6 +10,7 @@ from controlplane.fleet.model import CoturnState, Health, HealthReason, Listener
 from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.outside import ListenerSeen, Outside, ProberPlace, Sight, Standing
 from controlplane.fleet.policy import Policy
+from controlplane.fleet.words import some_of
 from controlplane.wire.evidence_api import ListenerEvidence, OutsideView, OutsideWitness, Witness
 from controlplane.wire.fleet_api import OpenProblem
 
@@ -94,7 +95,7 @@ def to_outside_view(outside: Outside | None) -> OutsideView | None:
     )
 
 
-def outside_problems(states: Iterable[NodeState], place: ProberPlace | None, *, policy: Policy) -> list[OpenProblem]:
+def outside_problems(states: Sequence[NodeState], place: ProberPlace | None, *, policy: Policy) -> list[OpenProblem]:
     """What was seen from outside and is not told by the nodes' health."""
     found = []
     if place is not None and place.ours:
@@ -105,10 +106,25 @@ def outside_problems(states: Iterable[NodeState], place: ProberPlace | None, *, 
                 "network of the control plane's own jobs, which condemns nobody meanwhile.",
             )
         )
+    else:
+        found += _not_tried(states)
     for state in states:
         if state.outside is not None:
             found += _of_node(state, state.outside, ours=place is not None and place.ours, policy=policy)
     return found
+
+
+def _not_tried(states: Sequence[NodeState]) -> list[OpenProblem]:
+    """Nodes of which nothing could be learnt, in one sentence: they look as they did, whatever has become of them."""
+    unseen = sorted(
+        ((state.node.name, state.outside) for state in states if state.outside and state.outside.sight is Sight.NOT_SENT),
+        key=lambda each: each[0],
+    )
+    if not unseen:
+        return []
+    names = [name for name, _ in unseen]
+    words = next((each.words for each in unseen[0][1].listeners if each.sight is Sight.NOT_SENT), "")
+    return [OpenProblem(severity="warning", what=f"From outside, {some_of(names)} could not even be tried: {words.rstrip('.')}.")]
 
 
 def _of_node(state: NodeState, outside: Outside, *, ours: bool, policy: Policy) -> list[OpenProblem]:

@@ -20,6 +20,7 @@ from controlplane.api.translate import count_by_health, to_node_view
 from controlplane.fleet.coturn_advisories import advisories_of
 from controlplane.fleet.model import Health
 from controlplane.fleet.node_state import NodeState
+from controlplane.fleet.words import some_of
 from controlplane.wire.fleet_api import Degraded, FleetRegionView, OpenProblem, Overview, Totals
 
 FRESH_SECONDS = 0.5
@@ -30,8 +31,6 @@ _WORST_SHOWN = 10
 _PROBLEMS_SHOWN = 100
 _CERTIFICATE_ENDS_SOON = timedelta(days=14)
 """As the agents' alert has it: a renewal is usually tried 30 days before the end."""
-_NAMED = 5
-"""Nodes, in a sentence."""
 
 _Item = TypeVar("_Item")
 
@@ -158,8 +157,7 @@ def _exposed(states: list[NodeState]) -> list[OpenProblem]:
     names = sorted(state.node.name for state in states if state.record and advisories_of(state.record.report.coturn_version))
     if not names:
         return []
-    shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    return [OpenProblem(severity="warning", what=f"The coturn of {shown} has known faults: install a newer version.")]
+    return [OpenProblem(severity="warning", what=f"The coturn of {some_of(names)} has known faults: install a newer version.")]
 
 
 def _certificates(services: Services, states: list[NodeState]) -> list[OpenProblem]:

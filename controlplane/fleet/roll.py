@@ -13,6 +13,7 @@ from enum import StrEnum
 from controlplane.fleet.model import Health, HealthReason, Ineligibility, Intent
 from controlplane.fleet.node_state import NodeState
 from controlplane.fleet.outside import ProberPlace
+from controlplane.fleet.words import some_of
 
 DRAIN_SLACK = timedelta(seconds=60)
 """After a drain's deadline: the agent is told, ends what is left, and reports that nothing is."""
@@ -162,9 +163,9 @@ def waits_for(roll: Roll, states: Mapping[str, NodeState], *, place: ProberPlace
         return ""
     out = [f"{states[each].node.name} ({_why_out(states[each])})" for each in _out_of_service(states)]
     if len(out) >= roll.max_unavailable:
-        return f"At most {roll.max_unavailable} may be out of service, and these are: {_some(out)}."
+        return f"At most {roll.max_unavailable} may be out of service, and these are: {some_of(out)}."
     silent = [each.name for each in waiting if each.node_id in states and _is_silent(states[each.node_id])]
-    return f"These do not report, so that nobody is there to restart anything: {_some(silent)}." if silent else ""
+    return f"These do not report, so that nobody is there to restart anything: {some_of(silent)}." if silent else ""
 
 
 def _cannot_be_tried(place: ProberPlace | None) -> bool:
@@ -303,8 +304,3 @@ def _why_out(state: NodeState) -> str:
     if state.verdict.health is not Health.UP:
         return _health_said(state)
     return ", ".join(state.ineligibility) or "full"
-
-
-def _some(names: list[str]) -> str:
-    shown = 5
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -276,7 +276,7 @@ class FleetView:
             received_at=columns.received_at.tolist(),
             held=(columns.release_order < held_share).tolist(),
             suspected=(columns.suspected_until > now).tolist(),
-            outside=self.outside,
+            outside=self.outside.copy(),
             outside_counts=self._outside_counts(now),
             bits_per_second=bits.tolist(),
             allocations=allocations.tolist(),

@@ -11,11 +11,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from controlplane.fleet.model import Node
+from controlplane.fleet.words import some_of
 from controlplane.wire.redacted import Redacted
 
 KEY_ID_HEX_DIGITS = 8
-_NAMED = 5
-"""Nodes, in a sentence."""
 
 
 class MasterKeys:
@@ -63,7 +62,7 @@ def missing_key(nodes: Iterable[Node]) -> str | None:
     blind = sorted((node for node in nodes if node.unknown_versions.issuperset(node.secret_versions)), key=lambda node: node.name)
     if not blind:
         return None
-    shown = ", ".join(node.name for node in blind[:_NAMED]) + (f" and {len(blind) - _NAMED} more" if len(blind) > _NAMED else "")
+    shown = some_of([node.name for node in blind])
     keys = " and ".join(sorted({str(node.key_of(version)) for node in blind for version in node.secret_versions}))
     return (
         f"The secrets of {shown} come from the master key {keys}, which this process does not have: "

@@ -104,6 +104,7 @@ async def seal_webhooks_again(
     known: Iterable[str],
     after: UUID,
     epoch: int,
+    most: int = _SEALED_AT_ONCE,
 ) -> Sealed:
     """Secrets that are sealed with another of the known keys, of some webhooks after an id.
 
@@ -114,9 +115,7 @@ async def seal_webhooks_again(
     async with database.transaction() as connection:
         if not await queries.hold_epoch(connection, epoch=epoch):
             return Sealed(webhooks=0, unopened=0, next_after=None)
-        found = [
-            row async for row in queries.webhooks_sealed_otherwise(connection, others=others, after=after, most=_SEALED_AT_ONCE)
-        ]
+        found = [row async for row in queries.webhooks_sealed_otherwise(connection, others=others, after=after, most=most)]
         for row in found:
             before = row["sealed_secret"], row["sealed_old_secret"]
             fresh = [seal_again(each, row["id"]) if each is not None and each[:4].hex() in others else each for each in before]
@@ -127,4 +126,4 @@ async def seal_webhooks_again(
                     connection, id=row["id"], before=before[0], before_old=before[1], sealed=secret, sealed_old=old
                 )
                 sealed += 1
-    return Sealed(webhooks=sealed, unopened=unopened, next_after=found[-1]["id"] if len(found) == _SEALED_AT_ONCE else None)
+    return Sealed(webhooks=sealed, unopened=unopened, next_after=found[-1]["id"] if len(found) == most else None)

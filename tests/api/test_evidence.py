@@ -124,3 +124,14 @@ def test_what_somebody_should_look_at() -> None:
     (told,) = problems(WELL, place=ProberPlace(ours=True, since=AT, failing=3, tried=4))
     assert told[1].startswith("3 of 4 nodes that report well fail from outside")
     assert len(problems(failing(Transport.TLS), place=ProberPlace(ours=True, since=AT, failing=3, tried=4))) == 1
+
+
+def test_nodes_that_could_not_even_be_tried_are_told_in_one_sentence() -> None:
+    words = "DNS: no answer within 3 s"
+    listeners = tuple(replace(each, sight=Sight.NOT_SENT, words=words) for each in WELL.listeners)
+    unseen = state(make_record(), replace(WELL, sight=Sight.NOT_SENT, listeners=listeners))
+    (told,) = outside_problems([unseen, state(make_record(), WELL), unseen], None, policy=POLICY)
+    assert told.what == f"From outside, {unseen.node.name}, {unseen.node.name} could not even be tried: {words}."
+    ours = ProberPlace(ours=True, since=AT, failing=2, tried=3)
+    (told,) = outside_problems([unseen, unseen], ours, policy=POLICY)
+    assert "fault is taken for the network" in told.what

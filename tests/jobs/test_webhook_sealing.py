@@ -15,6 +15,7 @@ from controlplane.flows.keep_master_keys import WebhookSealer
 from controlplane.flows.master_keys import MasterKeys
 from controlplane.flows.webhook_secrets import WebhookSecrets
 from controlplane.postgres_store.database import queries
+from controlplane.postgres_store.master_keys import seal_webhooks_again
 from controlplane.postgres_store.webhooks import Webhook, insert_webhook, lock_webhook, set_webhook_secret
 from controlplane.wire.redacted import Redacted
 from tests.databases import PatientDatabase
@@ -96,3 +97,21 @@ async def sealed_with(database: PatientDatabase) -> set[str]:
     async with database.connection() as connection:
         row = await connection.fetchrow("SELECT sealed_secret, sealed_old_secret FROM webhooks")
     return {row[0][:4].hex(), row[1][:4].hex()}
+
+
+async def test_they_are_sealed_page_by_page(database: PatientDatabase) -> None:
+    both = MasterKeys(NEW, OLD)
+    async with database.transaction() as connection:
+        epoch = int(await queries.take_leadership(connection))
+        made = [await make_webhook(connection, WebhookSecrets(MasterKeys(OLD))) for _ in range(5)]
+    after: UUID | None = UUID(int=0)
+    pages = []
+    while after is not None:
+        some = await seal_webhooks_again(
+            database, WebhookSecrets(both).seal_again, key_id=both.in_use, known=both.known, after=after, epoch=epoch, most=2
+        )
+        pages.append(some.webhooks)
+        after = some.next_after
+    assert pages == [2, 2, 1]
+    async with database.transaction() as connection:
+        assert {(await read(connection, each)).sealed_secret[:4].hex() for each in made} == {both.in_use}
