@@ -38,6 +38,11 @@ class Callers:
         """Answers that say no, and who did not come through at the second try either."""
         return [each for each in self.second_tries if _CODE.search(each) and not port_is_taken(each)] + self.failed
 
+    @property
+    def unanswered(self) -> list[str]:
+        """Silence at the first try: on a busy machine, now and then."""
+        return [each for each in self.second_tries if not _CODE.search(each)]
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(3):
@@ -53,9 +58,9 @@ class Callers:
             await self._allocate(server, transport)
 
     async def _credential(self, transport: str) -> TurnServer:
-        answer = await self._application.issue(fixed_region=self._region, ttl=TTL_SECONDS)
-        if answer.status_code != 200:
+        while (answer := await self._application.issue(fixed_region=self._region, ttl=TTL_SECONDS)).status_code != 200:
             self.failed.append(answer.text)
+            await asyncio.sleep(_PAUSE_SECONDS)
         return server_of(answer, transport)
 
     async def _allocate(self, server: TurnServer, transport: str) -> None:
